@@ -1,1 +1,14 @@
-//! token
+//! What a machine credential is, and whether a presented one is valid.
+
+#![deny(missing_docs)]
+
+pub mod api_token;
+pub mod digest;
+pub mod duration;
+pub mod entropy;
+pub mod feed;
+pub mod grant;
+pub mod id;
+pub mod secret;
+pub mod service_token;
+pub mod time;

@@ -1,0 +1,194 @@
+//! What is kept of a secret: a keyed digest, bound to the identity it belongs to.
+
+mod hash_mac;
+
+use std::fmt;
+
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::entropy::Entropy;
+use crate::id::{ClientId, encode_hex};
+use crate::secret::Secret;
+use ::hmac::{Hmac, KeyInit as _, Mac as _};
+use hash_mac::HashMac;
+use sha2::Sha256;
+
+/// The keyed digest of a secret or bearer. It reveals neither without the installation key.
+#[derive(Clone, Copy)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether two digests are the same, in a time that doesn't depend on where they differ.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
+    /// The digest as four words.
+    pub(crate) fn words(&self) -> [u64; 4] {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(self.0.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        words
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(..)")
+    }
+}
+
+/// What a bearer is, as its digest binds it: a token of one kind never passes as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BearerKind {
+    /// A management API token, `csat_…`.
+    ManagementToken,
+    /// An API token, a JWT.
+    ApiToken,
+    /// A user's global API key, 37 hexadecimal digits.
+    GlobalKey,
+}
+
+/// The 32 bytes that every digest of an installation depends on. Losing them voids every secret.
+pub struct InstallationKey(Zeroizing<[u8; 32]>);
+
+impl InstallationKey {
+    /// A new random key.
+    pub fn generate(entropy: &Entropy) -> Self {
+        Self(Zeroizing::new(entropy.bytes()))
+    }
+
+    /// Parses the content of a key file: 64 hexadecimal digits, with white space around them.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn parse_hex(text: &str) -> Result<Self, InstallationKeyError> {
+        let digits = Zeroizing::new(text.trim_ascii().to_ascii_lowercase());
+        let bytes = crate::id::decode_hex(digits.as_bytes()).ok_or(InstallationKeyError)?;
+        Ok(Self(Zeroizing::new(bytes)))
+    }
+
+    /// The content of a key file: 64 lower-case hexadecimal digits.
+    pub fn to_hex(&self) -> Secret {
+        Secret::from(encode_hex(self.0.as_slice()))
+    }
+
+    /// The key that digests secrets.
+    pub fn digest_key(&self) -> DigestKey {
+        DigestKey(HashMac::new(&self.0))
+    }
+
+    /// The key of the audit log's chain.
+    pub fn audit_key(&self) -> MacKey {
+        self.derive(&[b"countersign audit chain"])
+    }
+
+    /// The key that signs API tokens whose row names this key id.
+    pub fn jwt_key(&self, key_id: &str) -> MacKey {
+        self.derive(&[b"countersign api token signature\0", key_id.as_bytes()])
+    }
+
+    /// What the store keeps to notice a lost or foreign key. It reveals nothing of the key.
+    pub fn check_value(&self) -> [u8; 32] {
+        self.mac(&[b"countersign check value"])
+    }
+
+    fn derive(&self, purpose: &[&[u8]]) -> MacKey {
+        MacKey(Zeroizing::new(self.mac(purpose)))
+    }
+
+    // Digests hash a name and 32 bytes of hash; no purpose begins like a bearer's name, and a client id is random.
+    fn mac(&self, purpose: &[&[u8]]) -> [u8; 32] {
+        mac(&self.0, purpose)
+    }
+}
+
+impl fmt::Debug for InstallationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InstallationKey(..)")
+    }
+}
+
+/// A text is no installation key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an installation key is 64 hexadecimal digits")]
+pub struct InstallationKeyError;
+
+/// A key for message authentication codes (HMAC-SHA-256).
+#[derive(Clone)]
+pub struct MacKey(Zeroizing<[u8; 32]>);
+
+impl MacKey {
+    /// The key with these bytes.
+    pub fn from_bytes(key: [u8; 32]) -> Self {
+        Self(Zeroizing::new(key))
+    }
+
+    /// The code of the parts put together. Nothing marks where one part ends: the caller's format must.
+    pub fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        mac(&self.0, parts)
+    }
+}
+
+impl fmt::Debug for MacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MacKey(..)")
+    }
+}
+
+/// The key that digests secrets, with its half of the work done once.
+#[derive(Clone)]
+pub struct DigestKey(HashMac);
+
+impl DigestKey {
+    /// The digest of a service token's secret, bound to its client id: `HMAC(key, client id ‖ SHA-256(secret))`.
+    pub fn pair(&self, client_id: &ClientId, secret: &str) -> Digest {
+        self.pair_from_sha256(client_id, &hash_mac::sha256(secret.as_bytes()))
+    }
+
+    /// The same from the SHA-256 of the secret, as other systems export it.
+    pub fn pair_from_sha256(&self, client_id: &ClientId, sha256: &[u8; 32]) -> Digest {
+        Digest(self.0.mac(client_id.as_bytes(), sha256))
+    }
+
+    /// The digest of a bearer, bound to its kind: `HMAC(key, kind ‖ SHA-256(token))`.
+    pub fn bearer(&self, kind: BearerKind, token: &str) -> Digest {
+        let sha256 = hash_mac::sha256(token.as_bytes());
+        // None of the names is as long as a client id: no pair's digest is ever a bearer's.
+        Digest(match kind {
+            BearerKind::ManagementToken => self.0.mac(b"management", &sha256),
+            BearerKind::ApiToken => self.0.mac(b"api token", &sha256),
+            BearerKind::GlobalKey => self.0.mac(b"global key", &sha256),
+        })
+    }
+}
+
+impl fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestKey(..)")
+    }
+}
+
+fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    let mut key_block = Zeroizing::new([0; 64]);
+    for (place, byte) in key_block.iter_mut().zip(key) {
+        *place = *byte;
+    }
+    let mut mac = Hmac::<Sha256>::new((&*key_block).into());
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
