@@ -1,0 +1,231 @@
+//! The client against a server that says what the test wants.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use countersign_client::{
+    Client, Credential, Error, Grace, ListFilter, NewServiceToken, Scope, ServiceTokenId,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+const ACCOUNT: &str = "2f0c5b1be6f84e7f8a2d3c4b5a697887";
+const ID: &str = "3537a672-e4d8-4d89-aab9-26cb622918a1";
+
+/// Answers one connection after the other, each with one of `answers`, and returns what was asked.
+/// An answer of `None` drops the connection.
+async fn answer(listener: TcpListener, answers: Vec<Option<String>>) -> Vec<String> {
+    let mut asked = Vec::new();
+    for body in answers {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !complete(&request) {
+            let mut chunk = [0; 4096];
+            let read = stream.read(&mut chunk).await.unwrap();
+            assert!(read > 0, "the request ended early");
+            request.extend_from_slice(&chunk[..read]);
+        }
+        asked.push(String::from_utf8(request).unwrap());
+        if let Some(answer) = body {
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+    // Whoever asks again is heard: the test would see it.
+    assert!(
+        std::future::poll_fn(|cx| std::task::Poll::Ready(listener.poll_accept(cx).is_pending()))
+            .await
+    );
+    asked
+}
+
+fn complete(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    body.len() >= length.map_or(0, |length| length.parse().unwrap())
+}
+
+fn ok(status: &str, result: &str, info: &str) -> Option<String> {
+    let body = format!(r#"{{"success":true,"errors":[],"messages":[],"result":{result}{info}}}"#);
+    Some(http(status, &body))
+}
+
+fn http(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\nx-request-id: r1\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn token(name: &str) -> String {
+    format!(
+        r#"{{"id":"{ID}","client_id":"88bf3b6d86161464f6509f7219099e57.access","name":"{name}","duration":"8760h","enabled":true,
+        "client_secret_version":1,"created_at":"2025-09-25T22:26:26Z","updated_at":"2025-09-25T22:26:26Z",
+        "expires_at":"2026-09-25T22:26:26Z"}}"#
+    )
+}
+
+fn issued(name: &str) -> String {
+    token(name).replacen('{', r#"{"client_secret":"csec_shown_once","#, 1)
+}
+
+/// Runs `call` against a server with these answers, and returns its outcome and what was asked.
+async fn against<T>(
+    answers: Vec<Option<String>>,
+    call: impl AsyncFnOnce(Client) -> T,
+) -> (T, Vec<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let client = Client::new(&address, &Credential::api_token("csat_caller")).unwrap();
+    let (asked, outcome) = tokio::join!(answer(listener, answers), call(client));
+    (outcome, asked)
+}
+
+fn scope() -> Scope {
+    Scope::account(ACCOUNT).unwrap()
+}
+
+fn id() -> ServiceTokenId {
+    ID.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_create_sends_what_is_meant_and_gives_the_secret_apart() {
+    let (outcome, asked) = against(
+        vec![ok("201 Created", &issued("deploy"), "")],
+        async |client| {
+            client
+                .create_service_token(&scope(), &NewServiceToken::named("deploy"))
+                .await
+        },
+    )
+    .await;
+    let issued = outcome.unwrap();
+    assert_eq!(issued.client_secret.expose(), "csec_shown_once");
+    assert_eq!(issued.token.name, "deploy");
+    assert!(!format!("{issued:?}").contains("csec_shown_once"));
+    assert!(asked[0].starts_with(&format!(
+        "POST /client/v4/accounts/{ACCOUNT}/access/service_tokens HTTP/1.1\r\n"
+    )));
+    assert!(
+        asked[0].contains("authorization: Bearer csat_caller\r\n"),
+        "{}",
+        asked[0]
+    );
+    assert!(asked[0].ends_with(r#"{"name":"deploy"}"#), "{}", asked[0]);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_not_asked_for_again() {
+    let (outcome, asked) = against(vec![None], async |client| {
+        client
+            .create_service_token(&scope(), &NewServiceToken::named("deploy"))
+            .await
+    })
+    .await;
+    let error = outcome.unwrap_err();
+    assert!(
+        matches!(error, Error::Transport { .. }) && !error.is_unsent(),
+        "{error:?}"
+    );
+    assert_eq!(asked.len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_follows_the_pages() {
+    let page = |names: &[&str]| {
+        let tokens: Vec<String> = names.iter().map(|name| token(name)).collect();
+        ok(
+            "200 OK",
+            &format!("[{}]", tokens.join(",")),
+            r#","result_info":{"page":1,"per_page":2,"count":2,"total_count":3,"total_pages":2}"#,
+        )
+    };
+    let filter = ListFilter {
+        name: Some("a b&c".to_owned()),
+        search: None,
+    };
+    let (outcome, asked) = against(
+        vec![page(&["one", "two"]), page(&["three"])],
+        async |client| client.list_service_tokens(&scope(), filter).all().await,
+    )
+    .await;
+    let names: Vec<String> = outcome
+        .unwrap()
+        .into_iter()
+        .map(|token| token.name)
+        .collect();
+    assert_eq!(names, ["one", "two", "three"]);
+    assert!(
+        asked[0].contains("?page=1&per_page=1000&name=a+b%26c HTTP"),
+        "{}",
+        asked[0]
+    );
+    assert!(
+        asked[1].contains("?page=2&per_page=1000&name=a+b%26c HTTP"),
+        "{}",
+        asked[1]
+    );
+}
+
+#[tokio::test]
+async fn a_list_without_a_count_ends_with_an_empty_page() {
+    let full = ok("200 OK", &format!("[{}]", token("one")), "");
+    let (outcome, asked) = against(vec![full, ok("200 OK", "[]", "")], async |client| {
+        client
+            .list_service_tokens(&scope(), ListFilter::default())
+            .all()
+            .await
+    })
+    .await;
+    assert_eq!(outcome.unwrap().len(), 1);
+    assert_eq!(asked.len(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_status_code_pointer_and_request_id() {
+    let body = r#"{"success":false,"errors":[{"code":12130,"message":"access.api.error.invalid_request: no","source":{"pointer":"/previous_client_secret_expires_at"}}],"messages":[],"result":null}"#;
+    let (outcome, asked) = against(vec![Some(http("400 Bad Request", body))], async |client| {
+        client
+            .rotate_service_token(&scope(), &id(), Grace::Ends)
+            .await
+    })
+    .await;
+    let error = outcome.unwrap_err();
+    let refusal = error.refusal().unwrap();
+    assert_eq!((refusal.status, refusal.has_code(12130)), (400, true));
+    assert_eq!(
+        refusal.problems[0].pointer.as_deref(),
+        Some("/previous_client_secret_expires_at")
+    );
+    assert_eq!(refusal.request_id.as_deref(), Some("r1"));
+    assert!(asked[0].starts_with(&format!(
+        "POST /client/v4/accounts/{ACCOUNT}/access/service_tokens/{ID}/rotate "
+    )));
+    assert!(asked[0].ends_with("{}"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let (outcome, _) = against(vec![Some(elsewhere.to_owned())], async |client| {
+        client.delete_service_token(&scope(), &id()).await
+    })
+    .await;
+    assert!(matches!(
+        outcome.unwrap_err(),
+        Error::Unexpected { status: 302, .. }
+    ));
+}
+
+#[test]
+fn an_encrypted_address_is_taken() {
+    Client::new(
+        "https://countersign.example.com",
+        &Credential::api_token("csat_caller"),
+    )
+    .unwrap();
+}
