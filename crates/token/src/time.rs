@@ -233,6 +233,11 @@ impl BootTime {
     pub const fn micros_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// The time from `earlier` to this point; zero if `earlier` is later.
+    pub fn duration_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.micros_since(earlier)).unwrap_or(0))
+    }
 }
 
 /// Where the time comes from: the system, or a test.
