@@ -9,6 +9,12 @@ use crate::time::Timestamp;
 
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
+/// The id of the first signing key of an installation.
+pub const FIRST_KEY_ID: &str = "1";
+
+/// How long a token lives whose creator doesn't say: 365 days, in seconds.
+pub const LIFETIME_DEFAULT_SECS: i64 = 365 * 24 * 3_600;
+
 /// What a token reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ApiTokenScope {
@@ -28,6 +34,11 @@ impl ApiTokenScope {
             Self::Environment => "environment",
             Self::AgentDeployment => "agent_deployment",
         }
+    }
+
+    /// The scope with this name; `None` if there is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Account, Self::Environment, Self::AgentDeployment].into_iter().find(|scope| scope.text() == text)
     }
 }
 
@@ -50,14 +61,7 @@ pub struct Claims {
 
 /// The signed token of some claims.
 pub fn mint(key: &MacKey, claims: &Claims) -> Secret {
-    let Claims {
-        installation,
-        id,
-        account,
-        scope,
-        issued_at,
-        expires_at,
-    } = claims;
+    let Claims { installation, id, account, scope, issued_at, expires_at } = claims;
     let payload = format!(
         r#"{{"iss":"countersign:{installation}","sub":"{id}","jti":"{id}","iat":{},"exp":{},"account_id":"{account}","token_scope":"{}"}}"#,
         issued_at.as_secs(),
@@ -65,14 +69,8 @@ pub fn mint(key: &MacKey, claims: &Claims) -> Secret {
         scope.text(),
     );
     // Nothing up to the signature is secret. The capacity holds all: a string that grew would leave a copy behind.
-    let signed = format!(
-        "{}.{}",
-        base64url(HEADER.as_bytes()),
-        base64url(payload.as_bytes())
-    );
-    let signature = Zeroizing::new(base64url(
-        Zeroizing::new(key.mac(&[signed.as_bytes()])).as_slice(),
-    ));
+    let signed = format!("{}.{}", base64url(HEADER.as_bytes()), base64url(payload.as_bytes()));
+    let signature = Zeroizing::new(base64url(Zeroizing::new(key.mac(&[signed.as_bytes()])).as_slice()));
     let mut token = String::with_capacity(signed.len() + 1 + signature.len());
     token.push_str(&signed);
     token.push('.');

@@ -28,23 +28,13 @@ impl TokenDuration {
         if text.len() > TEXT_MAX {
             return Err(DurationError::TooLong);
         }
-        let nanos = if text == "forever" {
-            None
-        } else {
-            Some(parse_nanos(text)?)
-        };
-        Ok(Self {
-            text: text.into(),
-            nanos,
-        })
+        let nanos = if text == "forever" { None } else { Some(parse_nanos(text)?) };
+        Ok(Self { text: text.into(), nanos })
     }
 
     /// `8760h`: what a token gets whose creator names no duration. A year of 365 days.
     pub fn default_year() -> Self {
-        Self {
-            text: "8760h".into(),
-            nanos: Some(365 * 24 * 3_600_000_000_000),
-        }
+        Self { text: "8760h".into(), nanos: Some(365 * 24 * 3_600_000_000_000) }
     }
 
     /// The text as it was written.
@@ -99,17 +89,13 @@ pub enum DurationError {
     #[error("has a number without a unit; the units are ns, us, ms, s, m and h")]
     MissingUnit,
     /// A unit that doesn't exist.
-    #[error(
-        "has an unknown unit; the units are ns, us, ms, s, m and h, in lower case and without spaces"
-    )]
+    #[error("has an unknown unit; the units are ns, us, ms, s, m and h, in lower case and without spaces")]
     UnknownUnit,
     /// Zero, or below.
     #[error("must be longer than zero")]
     NotPositive,
     /// More than 2^63 - 1 nanoseconds.
-    #[error(
-        "must not exceed 2562047h47m16.854775807s; write forever for a token that never expires"
-    )]
+    #[error("must not exceed 2562047h47m16.854775807s; write forever for a token that never expires")]
     Overflow,
     /// More than 100 bytes of text.
     #[error("must not be longer than 100 bytes")]
@@ -137,11 +123,7 @@ fn parse_nanos(text: &str) -> Result<i64, DurationError> {
         rest = after;
     }
     let total = i64::try_from(total).ok().ok_or(DurationError::Overflow)?;
-    if negative || total == 0 {
-        Err(DurationError::NotPositive)
-    } else {
-        Ok(total)
-    }
+    if negative || total == 0 { Err(DurationError::NotPositive) } else { Ok(total) }
 }
 
 /// One number with its unit, and the text after it.
@@ -154,12 +136,8 @@ fn parse_term(text: &str) -> Result<(u64, &str), DurationError> {
     if whole.is_empty() && fraction.is_empty() {
         return Err(DurationError::Malformed);
     }
-    let unit_length = rest
-        .find(|c: char| c == '.' || c.is_ascii_digit())
-        .unwrap_or(rest.len());
-    let (unit, rest) = rest
-        .split_at_checked(unit_length)
-        .ok_or(DurationError::Malformed)?;
+    let unit_length = rest.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(rest.len());
+    let (unit, rest) = rest.split_at_checked(unit_length).ok_or(DurationError::Malformed)?;
     let unit = match unit {
         "" => return Err(DurationError::MissingUnit),
         "ns" => 1,
@@ -170,15 +148,10 @@ fn parse_term(text: &str) -> Result<(u64, &str), DurationError> {
         "h" => NANOS_PER_HOUR,
         _ => return Err(DurationError::UnknownUnit),
     };
-    let whole = whole.bytes().try_fold(0, |value: u64, digit| {
-        value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    });
-    let nanos = whole
-        .and_then(|whole| whole.checked_mul(unit))
-        .ok_or(DurationError::Overflow)?;
-    let nanos = nanos
-        .checked_add(fraction_nanos(fraction, unit))
-        .ok_or(DurationError::Overflow)?;
+    let whole =
+        whole.bytes().try_fold(0, |value: u64, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    let nanos = whole.and_then(|whole| whole.checked_mul(unit)).ok_or(DurationError::Overflow)?;
+    let nanos = nanos.checked_add(fraction_nanos(fraction, unit)).ok_or(DurationError::Overflow)?;
     Ok((nanos, rest))
 }
 
@@ -187,9 +160,7 @@ fn fraction_nanos(digits: &str, unit: u64) -> u64 {
     let (value, scale) = digits
         .bytes()
         .take(18)
-        .fold((0, 1), |(value, scale): (u128, u128), digit| {
-            (value * 10 + u128::from(digit - b'0'), scale * 10)
-        });
+        .fold((0, 1), |(value, scale): (u128, u128), digit| (value * 10 + u128::from(digit - b'0'), scale * 10));
     u64::try_from(value * u128::from(unit) / scale).unwrap_or(u64::MAX)
 }
 

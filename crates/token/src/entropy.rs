@@ -18,10 +18,7 @@ pub enum Entropy {
 impl Entropy {
     /// The same sequence for the same seed, on every machine. Clones continue one shared sequence.
     pub fn seeded(seed: u64) -> Self {
-        Self::Seeded(SeededEntropy {
-            seed,
-            next_block: Arc::new(AtomicU64::new(0)),
-        })
+        Self::Seeded(SeededEntropy { seed, next_block: Arc::new(AtomicU64::new(0)) })
     }
 
     /// The next `N` random bytes.
@@ -49,10 +46,8 @@ impl SeededEntropy {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(32) {
             let block = self.next_block.fetch_add(1, Ordering::SeqCst);
-            let random = Sha256::new()
-                .chain_update(self.seed.to_be_bytes())
-                .chain_update(block.to_be_bytes())
-                .finalize();
+            let random =
+                Sha256::new().chain_update(self.seed.to_be_bytes()).chain_update(block.to_be_bytes()).finalize();
             for (byte, random) in chunk.iter_mut().zip(random) {
                 *byte = random;
             }
@@ -66,14 +61,8 @@ impl fmt::Debug for SeededEntropy {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the system's random source"
-)]
-#[expect(
-    clippy::panic,
-    reason = "a caller that went on without randomness would issue guessable secrets"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the system's random source")]
+#[expect(clippy::panic, reason = "a caller that went on without randomness would issue guessable secrets")]
 fn fill_from_system(bytes: &mut [u8]) {
     if let Err(error) = getrandom::fill(bytes) {
         panic!("the system's random source failed: {error}");

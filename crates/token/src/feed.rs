@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::digest::Digest;
-use crate::grant::{Grant, TokenOwner};
 use crate::id::{
-    AccountId, AccountPfid, ApiTokenId, ClientId, EnvironmentId, ManagementTokenId, ServiceTokenId,
-    UserId, ZoneId,
+    AccountId, AccountPfid, ApiTokenId, ClientId, EnvironmentId, ManagementTokenId, ServiceTokenId, UserId, ZoneId,
 };
+use crate::permission::Permission;
 use crate::service_token::Owner;
 use crate::time::{BootTime, Timestamp};
 
@@ -134,6 +133,24 @@ pub enum Subject {
     },
 }
 
+/// A permission on one account, and through it on the account's zones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Grant {
+    /// Where.
+    pub account: AccountId,
+    /// What.
+    pub permission: Permission,
+}
+
+/// Whose a management API token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenOwner {
+    /// A user's.
+    User(UserId),
+    /// An account's own.
+    Account(AccountId),
+}
+
 /// Whether an API token is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ApiTokenStatus {
@@ -143,6 +160,22 @@ pub enum ApiTokenStatus {
     Suspended,
     /// It isn't, for good.
     Revoked,
+}
+
+impl ApiTokenStatus {
+    /// The name that the wire and the store know it by.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// The status with this name; `None` if there is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Suspended, Self::Revoked].into_iter().find(|status| status.text() == text)
+    }
 }
 
 /// The time at which an index was known to hold everything, on the boot clock. One for each applier; shared by reference.

@@ -27,9 +27,7 @@ pub enum IdError {
     #[error("must be 32 lower-case hexadecimal digits followed by .access")]
     ClientId,
     /// Not a PFID in lower case.
-    #[error(
-        "must be a PFID: 32 characters of 0-9 and a-z without i, l, o, u, the first one 0 to 7"
-    )]
+    #[error("must be a PFID: 32 characters of 0-9 and a-z without i, l, o, u, the first one 0 to 7")]
     Pfid,
     /// The two unused bits of a binary PFID are set.
     #[error("has bits set that no PFID has")]
@@ -132,11 +130,7 @@ impl ServiceTokenId {
 
 impl fmt::Display for ServiceTokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            Uuid::from_bytes(self.0)
-                .hyphenated()
-                .encode_lower(&mut Uuid::encode_buffer()),
-        )
+        f.write_str(Uuid::from_bytes(self.0).hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 }
 
@@ -151,9 +145,7 @@ impl FromStr for ServiceTokenId {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         // The library also reads braces, URNs, upper case and bare digits: those are other spellings.
-        let uuid = Uuid::try_parse_ascii(text.as_bytes())
-            .ok()
-            .ok_or(IdError::Uuid)?;
+        let uuid = Uuid::try_parse_ascii(text.as_bytes()).ok().ok_or(IdError::Uuid)?;
         if uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) != text {
             return Err(IdError::Uuid);
         }
@@ -201,10 +193,6 @@ impl FromStr for ClientId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        text.as_bytes()
-            .strip_suffix(Self::SUFFIX)
-            .and_then(hex::decode)
-            .map(Self)
-            .ok_or(IdError::ClientId)
+        text.as_bytes().strip_suffix(Self::SUFFIX).and_then(hex::decode).map(Self).ok_or(IdError::ClientId)
     }
 }

@@ -73,33 +73,23 @@ impl fmt::Debug for Secret {
 ///
 /// It tells a leak from a look-alike. It says nothing about whether anybody issued the secret.
 pub fn checksum_matches(text: &str) -> bool {
-    let prefixed = [SERVICE_TOKEN_PREFIX, MANAGEMENT_TOKEN_PREFIX]
-        .iter()
-        .any(|prefix| text.starts_with(prefix));
+    let prefixed = [SERVICE_TOKEN_PREFIX, MANAGEMENT_TOKEN_PREFIX].iter().any(|prefix| text.starts_with(prefix));
     let length = SERVICE_TOKEN_PREFIX.len() + RANDOM_LENGTH;
     let Some((protected, checksum)) = text.split_at_checked(length) else {
         return false;
     };
-    let base62 = protected
-        .bytes()
-        .skip(SERVICE_TOKEN_PREFIX.len())
-        .all(|byte| byte.is_ascii_alphanumeric());
+    let base62 = protected.bytes().skip(SERVICE_TOKEN_PREFIX.len()).all(|byte| byte.is_ascii_alphanumeric());
     prefixed && base62 && checksum.bytes().eq(checksum_of(protected.as_bytes()))
 }
 
 fn scannable(prefix: &str, entropy: &Entropy) -> Secret {
     // The capacity is exact: a string that grew would leave a copy of itself behind.
-    let mut text = Zeroizing::new(String::with_capacity(
-        prefix.len() + RANDOM_LENGTH + CHECKSUM_LENGTH,
-    ));
+    let mut text = Zeroizing::new(String::with_capacity(prefix.len() + RANDOM_LENGTH + CHECKSUM_LENGTH));
     text.push_str(prefix);
     while text.len() < prefix.len() + RANDOM_LENGTH {
         let random = Zeroizing::new(entropy.bytes::<64>());
         // 248 is the largest multiple of 62 in a byte: beyond it, some characters would be likelier than others.
-        let characters = random
-            .iter()
-            .filter(|byte| **byte < 248)
-            .map(|byte| base62(u32::from(*byte)));
+        let characters = random.iter().filter(|byte| **byte < 248).map(|byte| base62(u32::from(*byte)));
         let missing = prefix.len() + RANDOM_LENGTH - text.len();
         text.extend(characters.take(missing).map(char::from));
     }

@@ -185,9 +185,7 @@ impl ServiceToken {
 
     /// Whether an update asks for a new secret.
     pub fn update_rotates(&self, update: &Update) -> bool {
-        update
-            .secret_version
-            .is_some_and(|version| version > self.secret_version)
+        update.secret_version.is_some_and(|version| version > self.secret_version)
     }
 
     /// The token after an update. `new_digest` is used if and only if [`Self::update_rotates`]; without it nothing rotates.
@@ -204,21 +202,12 @@ impl ServiceToken {
         if let Some(enabled) = update.enabled {
             after.enabled = enabled;
         }
-        if let Some(duration) = update
-            .duration
-            .as_ref()
-            .filter(|duration| **duration != self.duration)
-        {
+        if let Some(duration) = update.duration.as_ref().filter(|duration| **duration != self.duration) {
             after.expires_at = duration.expires_at(now);
             after.duration = duration.clone();
             after.drop_lapsed(self, now);
         }
-        match (
-            update
-                .secret_version
-                .filter(|_| self.update_rotates(update)),
-            new_digest,
-        ) {
+        match (update.secret_version.filter(|_| self.update_rotates(update)), new_digest) {
             (Some(version), Some(digest)) => {
                 let previous_expires_at = match update.previous_expires_at {
                     Patch::Keep => Some(now),
@@ -237,18 +226,9 @@ impl ServiceToken {
 
     /// The token with a new secret, of the next version. The one before stays good until `previous_expires_at`
     /// (`None`: it ends now) or the token's own end; the one before that is dropped.
-    pub fn rotated(
-        &self,
-        previous_expires_at: Option<Timestamp>,
-        digest: &Digest,
-        now: Timestamp,
-    ) -> Self {
+    pub fn rotated(&self, previous_expires_at: Option<Timestamp>, digest: Digest, now: Timestamp) -> Self {
         let mut after = self.clone();
-        after.replace_secret(
-            self.secret_version.saturating_add(1),
-            digest,
-            Some(previous_expires_at.unwrap_or(now)),
-        );
+        after.replace_secret(self.secret_version.saturating_add(1), &digest, Some(previous_expires_at.unwrap_or(now)));
         after.updated_at = now;
         after
     }
@@ -267,11 +247,7 @@ impl ServiceToken {
 
     /// When the token ends; `None` is never.
     pub fn ends_at(&self) -> Option<Timestamp> {
-        if self.duration.is_forever() {
-            None
-        } else {
-            Some(self.expires_at)
-        }
+        if self.duration.is_forever() { None } else { Some(self.expires_at) }
     }
 
     /// The digest of the secret before and when that one ends, if there is one.
@@ -294,19 +270,12 @@ impl ServiceToken {
     fn admits_until(&self, digest: &Digest) -> Option<Timestamp> {
         let end = self.ends_at().unwrap_or(Timestamp::from_micros(i64::MAX));
         let current = self.digest.matches(digest).then_some(end);
-        let previous = self
-            .previous()
-            .filter(|(previous, _)| previous.matches(digest))
-            .map(|(_, until)| until.min(end));
+        let previous =
+            self.previous().filter(|(previous, _)| previous.matches(digest)).map(|(_, until)| until.min(end));
         current.max(previous).filter(|_| self.enabled)
     }
 
-    fn replace_secret(
-        &mut self,
-        version: u32,
-        digest: &Digest,
-        previous_expires_at: Option<Timestamp>,
-    ) {
+    fn replace_secret(&mut self, version: u32, digest: &Digest, previous_expires_at: Option<Timestamp>) {
         self.secret_version = version;
         self.previous_digest = previous_expires_at.map(|_| self.digest);
         self.previous_expires_at = previous_expires_at.map(Timestamp::floor_to_second);

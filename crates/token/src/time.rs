@@ -107,9 +107,8 @@ impl fmt::Display for Timestamp {
     /// A time outside the years 0001 to 9999 shows as the nearest time inside.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = (*self).clamp(Self::MIN, Self::MAX);
-        let civil = EPOCH
-            .checked_add(SignedDuration::from_secs(shown.as_secs()))
-            .map_err(|_out_of_range| fmt::Error)?;
+        let civil =
+            EPOCH.checked_add(SignedDuration::from_secs(shown.as_secs())).map_err(|_out_of_range| fmt::Error)?;
         let (date, time) = (civil.date(), civil.time());
         write!(
             f,
@@ -142,10 +141,7 @@ struct Scanner<'t>(&'t [u8]);
 
 impl Scanner<'_> {
     fn number(&mut self, digits: usize) -> Result<i16, TimestampError> {
-        let (number, rest) = self
-            .0
-            .split_at_checked(digits)
-            .ok_or(TimestampError::Malformed)?;
+        let (number, rest) = self.0.split_at_checked(digits).ok_or(TimestampError::Malformed)?;
         self.0 = rest;
         number.iter().try_fold(0, |value: i16, byte| match byte {
             b'0'..=b'9' => Ok(value * 10 + i16::from(byte - b'0')),
@@ -168,24 +164,13 @@ impl Scanner<'_> {
         if self.one_of(b".").is_err() {
             return Ok(0);
         }
-        let length = self
-            .0
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        let (digits, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(TimestampError::Malformed)?;
+        let length = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = self.0.split_at_checked(length).ok_or(TimestampError::Malformed)?;
         if digits.is_empty() {
             return Err(TimestampError::Malformed);
         }
         self.0 = rest;
-        let padded = digits
-            .iter()
-            .copied()
-            .chain(std::iter::repeat(b'0'))
-            .take(6);
+        let padded = digits.iter().copied().chain(std::iter::repeat(b'0')).take(6);
         Ok(padded.fold(0, |value, digit| value * 10 + u32::from(digit - b'0')))
     }
 
@@ -206,11 +191,7 @@ impl Scanner<'_> {
     }
 
     fn end(&self) -> Result<(), TimestampError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(TimestampError::Malformed)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(TimestampError::Malformed) }
     }
 }
 
@@ -280,10 +261,7 @@ struct ManualTime {
 impl ManualClock {
     /// A clock that stands at `now`, on a machine that has just started.
     pub fn new(now: Timestamp) -> Self {
-        Self(Arc::new(ManualTime {
-            now: AtomicI64::new(now.0),
-            boot: AtomicI64::new(0),
-        }))
+        Self(Arc::new(ManualTime { now: AtomicI64::new(now.0), boot: AtomicI64::new(0) }))
     }
 
     /// Moves the time of day and the boot clock forward, by whole microseconds.
@@ -299,15 +277,10 @@ impl ManualClock {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the system's clocks"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clocks")]
 fn system_clock(id: rustix::time::ClockId) -> i64 {
     let read = rustix::time::clock_gettime(id);
-    read.tv_sec
-        .saturating_mul(MICROS_PER_SEC)
-        .saturating_add(read.tv_nsec / 1_000)
+    read.tv_sec.saturating_mul(MICROS_PER_SEC).saturating_add(read.tv_nsec / 1_000)
 }
 
 fn system_now() -> Timestamp {

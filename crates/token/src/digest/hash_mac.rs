@@ -12,16 +12,8 @@ type Block = [u8; 64];
 /// What one block holds besides the padding's mark and the length.
 const SHORT_MAX: usize = 55;
 
-const INITIAL: State = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
+const INITIAL: State =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 pub(super) fn sha256(message: &[u8]) -> [u8; 32] {
     if message.len() <= SHORT_MAX {
@@ -49,10 +41,7 @@ impl HashMac {
             block.zeroize();
             state
         };
-        Self {
-            inner: keyed(0x36),
-            outer: keyed(0x5c),
-        }
+        Self { inner: keyed(0x36), outer: keyed(0x5c) }
     }
 
     /// The code of `name ‖ hash`.

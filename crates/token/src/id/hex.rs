@@ -11,8 +11,7 @@ fn digit(byte: u8) -> Option<u8> {
 }
 
 fn digits(byte: u8) -> [u8; 2] {
-    [byte >> 4, byte & 15]
-        .map(|nibble| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default())
+    [byte >> 4, byte & 15].map(|nibble| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default())
 }
 
 /// Exactly `2 * N` lower-case digits, or `None`.
@@ -31,11 +30,7 @@ pub(crate) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 }
 
 pub(crate) fn encode(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| digits(*byte))
-        .map(char::from)
-        .collect()
+    bytes.iter().flat_map(|byte| digits(*byte)).map(char::from).collect()
 }
 
 /// Sixteen bytes as text, without allocating.

@@ -23,11 +23,7 @@ impl Partition {
     /// # Errors
     /// When the number has more than 30 bits.
     pub const fn new(number: u32) -> Result<Self, IdError> {
-        if number <= Self::MAX.0 {
-            Ok(Self(number))
-        } else {
-            Err(IdError::Partition)
-        }
+        if number <= Self::MAX.0 { Ok(Self(number)) } else { Err(IdError::Partition) }
     }
 
     /// The partition's number.
@@ -49,11 +45,7 @@ impl Pfid {
     /// When one of the two bits above the partition is set: the text couldn't say so.
     pub const fn from_bytes(bytes: [u8; 20]) -> Result<Self, IdError> {
         let [_, _, _, _, _, _, padded, ..] = bytes;
-        if padded >> 6 == 0 {
-            Ok(Self(bytes))
-        } else {
-            Err(IdError::PfidPadding)
-        }
+        if padded >> 6 == 0 { Ok(Self(bytes)) } else { Err(IdError::PfidPadding) }
     }
 
     /// The id's binary form.
@@ -69,19 +61,14 @@ impl Pfid {
 
     /// A new id in a given partition: for whatever belongs to an account.
     pub fn generate_related(now: Timestamp, partition: Partition, entropy: &Entropy) -> Self {
-        let millis = u64::try_from(now.as_micros() / 1_000)
-            .unwrap_or(0)
-            .min(TIMESTAMP_MAX);
+        let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0).min(TIMESTAMP_MAX);
         Self::from_parts(millis, partition, entropy.bytes())
     }
 
     fn from_parts(millis: u64, partition: Partition, random: [u8; 10]) -> Self {
         let [_, _, time @ ..] = millis.to_be_bytes();
         let mut bytes = [0; 20];
-        let parts = time
-            .into_iter()
-            .chain(partition.0.to_be_bytes())
-            .chain(random);
+        let parts = time.into_iter().chain(partition.0.to_be_bytes()).chain(random);
         for (byte, part) in bytes.iter_mut().zip(parts) {
             *byte = part;
         }
@@ -102,9 +89,7 @@ impl Pfid {
 
     fn random(&self) -> u128 {
         let [_, _, _, _, _, _, _, _, _, _, random @ ..] = self.0;
-        random
-            .into_iter()
-            .fold(0, |value, byte| value << 8 | u128::from(byte))
+        random.into_iter().fold(0, |value, byte| value << 8 | u128::from(byte))
     }
 }
 
@@ -115,11 +100,9 @@ impl fmt::Display for Pfid {
         let partition = (self.partition().get().into(), 6);
         let parts: [(u128, u32); 3] = [time, partition, (self.random(), 16)];
         let mut text = [0; 32];
-        let characters = parts.into_iter().flat_map(|(value, length)| {
-            (0..length)
-                .rev()
-                .map(move |place| (value >> (5 * place)) & 31)
-        });
+        let characters = parts
+            .into_iter()
+            .flat_map(|(value, length)| (0..length).rev().map(move |place| (value >> (5 * place)) & 31));
         for (character, value) in text.iter_mut().zip(characters) {
             let index = usize::try_from(value).unwrap_or_default();
             *character = ALPHABET.get(index).copied().unwrap_or_default();
@@ -141,13 +124,9 @@ impl FromStr for Pfid {
         let text: &[u8; 32] = text.as_bytes().try_into().ok().ok_or(IdError::Pfid)?;
         let (time, rest) = text.split_at(10);
         let (partition, random) = rest.split_at(6);
-        let millis = u64::try_from(number(time)?)
-            .ok()
-            .filter(|millis| *millis <= TIMESTAMP_MAX)
-            .ok_or(IdError::Pfid)?;
-        let partition = u32::try_from(number(partition)?)
-            .ok()
-            .ok_or(IdError::Pfid)?;
+        let millis =
+            u64::try_from(number(time)?).ok().filter(|millis| *millis <= TIMESTAMP_MAX).ok_or(IdError::Pfid)?;
+        let partition = u32::try_from(number(partition)?).ok().ok_or(IdError::Pfid)?;
         let [_, _, _, _, _, _, random @ ..] = number(random)?.to_be_bytes();
         Ok(Self::from_parts(millis, Partition(partition), random))
     }
@@ -155,10 +134,7 @@ impl FromStr for Pfid {
 
 fn number(characters: &[u8]) -> Result<u128, IdError> {
     characters.iter().try_fold(0, |value: u128, character| {
-        let digit = ALPHABET
-            .iter()
-            .position(|known| known == character)
-            .ok_or(IdError::Pfid)?;
+        let digit = ALPHABET.iter().position(|known| known == character).ok_or(IdError::Pfid)?;
         Ok(value << 5 | u128::try_from(digit).unwrap_or_default())
     })
 }

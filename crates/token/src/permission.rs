@@ -1,6 +1,4 @@
-//! What a management API token may do, and where.
-
-use crate::id::{AccountId, UserId};
+//! What a management API token may do.
 
 /// A right on an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,11 +13,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission, in the order in which they are listed to people.
-    pub const ALL: [Self; 3] = [
-        Self::Everything,
-        Self::ServiceTokensRead,
-        Self::ServiceTokensWrite,
-    ];
+    pub const ALL: [Self; 3] = [Self::Everything, Self::ServiceTokensRead, Self::ServiceTokensWrite];
 
     /// The name that people and the store know it by.
     pub const fn text(self) -> &'static str {
@@ -35,10 +29,7 @@ impl Permission {
     /// # Errors
     /// When there is none.
     pub fn parse(text: &str) -> Result<Self, PermissionError> {
-        Self::ALL
-            .into_iter()
-            .find(|permission| permission.text() == text)
-            .ok_or(PermissionError)
+        Self::ALL.into_iter().find(|permission| permission.text() == text).ok_or(PermissionError)
     }
 }
 
@@ -46,21 +37,3 @@ impl Permission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be one of: Everything, Access: Service Tokens Read, Access: Service Tokens Write")]
 pub struct PermissionError;
-
-/// A permission on one account, and through it on the account's zones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Grant {
-    /// Where.
-    pub account: AccountId,
-    /// What.
-    pub permission: Permission,
-}
-
-/// Whose a management API token is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TokenOwner {
-    /// A user's.
-    User(UserId),
-    /// An account's own.
-    Account(AccountId),
-}
