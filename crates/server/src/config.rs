@@ -1,0 +1,341 @@
+//! The settings of a server: where they come from, and what they say.
+//!
+//! Four layers have the same keys: `config.default.toml` (compiled in), a TOML file, the environment, flags. Each is read
+//! into [`Overrides`], and they are laid over one another. A key that nobody knows refuses to start.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use countersign_store::Database;
+use countersign_token::secret::SecretFormat;
+use serde::Deserialize;
+
+pub mod key;
+
+use self::key::KeySource;
+
+const DEFAULTS: &str = include_str!("config.default.toml");
+
+/// Every key, in the order of the default file. A key is also `COUNTERSIGN_<KEY>` in the environment.
+const KEYS: [&str; 11] = [
+    "data_dir",
+    "database_url",
+    "installation_key_file",
+    "listen",
+    "gate_listen",
+    "gate_unix",
+    "public_url",
+    "secret_format",
+    "stale",
+    "log_format",
+    "log_level",
+];
+
+/// What a server is told, complete and checked.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where the database, the installation key and the lock live.
+    pub data_dir: PathBuf,
+    /// Where the rows are.
+    pub database: Database,
+    /// Where the installation key comes from.
+    pub installation_key: KeySource,
+    /// Address of the management API; port 0 binds a free one.
+    pub listen: SocketAddr,
+    /// Address of the gate; port 0 binds a free one.
+    pub gate_listen: SocketAddr,
+    /// Path of the gate's Unix socket, if it has one.
+    pub gate_unix: Option<PathBuf>,
+    /// The address under which clients reach the management API, if it differs from what is bound.
+    pub public_url: Option<String>,
+    /// The form of new client secrets.
+    pub secret_format: SecretFormat,
+    /// What a node does that is not fresh any more.
+    pub stale: Stale,
+    /// The form of log lines.
+    pub log_format: LogFormat,
+    /// A level, or a filter as in `RUST_LOG`.
+    pub log_level: String,
+}
+
+/// What a node answers that has not heard from the store for longer than `max_staleness`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stale {
+    /// Nothing: it refuses everything.
+    Refuse,
+    /// Its last knowledge, which gives up the promise about revocation.
+    Serve,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The form of new client secrets, as it is written in a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretFormatName {
+    /// `csec_…`
+    Scannable,
+    /// 64 hexadecimal digits.
+    Hex,
+}
+
+impl From<SecretFormatName> for SecretFormat {
+    fn from(name: SecretFormatName) -> Self {
+        match name {
+            SecretFormatName::Scannable => Self::Scannable,
+            SecretFormatName::Hex => Self::Hex,
+        }
+    }
+}
+
+/// One layer of settings: `None` leaves a key to the layers below. Flags come in this form.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overrides {
+    /// See [`Settings::data_dir`].
+    pub data_dir: Option<PathBuf>,
+    /// `sqlite:PATH` or `postgres://…`.
+    pub database_url: Option<String>,
+    /// The file of the installation key.
+    pub installation_key_file: Option<PathBuf>,
+    /// See [`Settings::listen`].
+    pub listen: Option<SocketAddr>,
+    /// See [`Settings::gate_listen`].
+    pub gate_listen: Option<SocketAddr>,
+    /// See [`Settings::gate_unix`].
+    pub gate_unix: Option<PathBuf>,
+    /// See [`Settings::public_url`].
+    pub public_url: Option<String>,
+    /// See [`Settings::secret_format`].
+    pub secret_format: Option<SecretFormatName>,
+    /// See [`Settings::stale`].
+    pub stale: Option<Stale>,
+    /// See [`Settings::log_format`].
+    pub log_format: Option<LogFormat>,
+    /// See [`Settings::log_level`].
+    pub log_level: Option<String>,
+}
+
+impl Settings {
+    /// Lays `flags` over the environment over `file` over the defaults. `environment` looks a variable up; an empty
+    /// variable counts as absent. Errors name the file and line, or the variable.
+    pub fn load(
+        flags: Overrides,
+        file: Option<&Path>,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<Self> {
+        let file = match file {
+            Some(path) => Overrides::from_file(path)?,
+            None => Overrides::default(),
+        };
+        let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
+        let defaults = Overrides::parse(DEFAULTS).context("config.default.toml")?;
+        flags.over(Overrides::from_environment(&environment)?).over(file).over(defaults).complete(&environment)
+    }
+}
+
+impl Overrides {
+    /// Reads one layer from TOML. The error shows the line.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    fn from_file(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("the configuration file {} is wrong", path.display()))
+    }
+
+    fn from_environment(environment: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let mut layer = Self::default();
+        for key in KEYS {
+            let name = format!("COUNTERSIGN_{}", key.to_uppercase());
+            if let Some(value) = environment(&name) {
+                let mut table = toml::Table::new();
+                table.insert(key.to_owned(), toml::Value::String(value));
+                let one: Self = match table.try_into() {
+                    Ok(one) => one,
+                    Err(error) => bail!("the environment variable {name} is wrong: {}", error.message()),
+                };
+                layer = one.over(layer);
+            }
+        }
+        Ok(layer)
+    }
+
+    fn over(self, below: Self) -> Self {
+        Self {
+            data_dir: self.data_dir.or(below.data_dir),
+            database_url: self.database_url.or(below.database_url),
+            installation_key_file: self.installation_key_file.or(below.installation_key_file),
+            listen: self.listen.or(below.listen),
+            gate_listen: self.gate_listen.or(below.gate_listen),
+            gate_unix: self.gate_unix.or(below.gate_unix),
+            public_url: self.public_url.or(below.public_url),
+            secret_format: self.secret_format.or(below.secret_format),
+            stale: self.stale.or(below.stale),
+            log_format: self.log_format.or(below.log_format),
+            log_level: self.log_level.or(below.log_level),
+        }
+    }
+
+    fn complete(self, environment: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Settings> {
+        let data_dir = self.data_dir.context("data_dir is not set")?;
+        let database = match self.database_url {
+            Some(url) => Database::parse(&url).context("database_url is wrong")?,
+            None => Database::Sqlite(data_dir.join("countersign.db")),
+        };
+        let installation_key = match environment(key::VARIABLE) {
+            Some(hex) => KeySource::from_environment(hex.into())?,
+            None => KeySource::File(
+                self.installation_key_file.unwrap_or_else(|| data_dir.join("installation.key")),
+            ),
+        };
+        Ok(Settings {
+            data_dir,
+            database,
+            installation_key,
+            listen: self.listen.context("listen is not set")?,
+            gate_listen: self.gate_listen.context("gate_listen is not set")?,
+            gate_unix: self.gate_unix,
+            public_url: self.public_url,
+            secret_format: self.secret_format.context("secret_format is not set")?.into(),
+            stale: self.stale.context("stale is not set")?,
+            log_format: self.log_format.context("log_format is not set")?,
+            log_level: self.log_level.context("log_level is not set")?,
+        })
+    }
+}
+
+/// Only what is no secret: a database's URL may carry a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("data_dir", &self.data_dir)
+            .field("listen", &self.listen)
+            .field("gate_listen", &self.gate_listen)
+            .field("gate_unix", &self.gate_unix)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nowhere(_: &str) -> Option<String> {
+        None
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("countersign.toml");
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn the_defaults_are_complete() {
+        let settings = Settings::load(Overrides::default(), None, &nowhere).unwrap();
+        assert_eq!(settings.data_dir, Path::new("countersign-data"));
+        assert_eq!(settings.database, Database::Sqlite("countersign-data/countersign.db".into()));
+        assert_eq!(settings.installation_key.to_string(), "countersign-data/installation.key");
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:8787");
+        assert_eq!(settings.gate_listen.to_string(), "127.0.0.1:8788");
+        assert_eq!(settings.gate_unix, None);
+        assert_eq!(settings.secret_format, SecretFormat::Scannable);
+        assert_eq!(settings.stale, Stale::Refuse);
+        assert_eq!(settings.log_format, LogFormat::Human);
+        assert_eq!(settings.log_level, "info");
+    }
+
+    #[test]
+    fn the_default_file_shows_every_key_and_no_other() {
+        let shown: String =
+            DEFAULTS.lines().map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = \"")).unwrap_or(line))
+                .fold(String::new(), |text, line| text + line + "\n");
+        let table: toml::Table = toml::from_str(&shown).unwrap();
+        let mut keys: Vec<&str> = table.keys().map(String::as_str).collect();
+        let mut expected = KEYS;
+        keys.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(keys, expected);
+        Overrides::parse(&shown).expect("every example in the default file can be read");
+    }
+
+    #[test]
+    fn each_layer_wins_over_the_one_below() {
+        let (_dir, path) = file("listen = '127.0.0.1:1'\ngate_listen = '127.0.0.1:1'\nlog_level = 'file'\n");
+        let environment = |name: &str| match name {
+            "COUNTERSIGN_LISTEN" | "COUNTERSIGN_GATE_LISTEN" => Some("127.0.0.1:2".to_owned()),
+            "COUNTERSIGN_LOG_LEVEL" | "COUNTERSIGN_DATA_DIR" => Some(String::new()),
+            "COUNTERSIGN_LOG_FORMAT" => Some("json".to_owned()),
+            _ => None,
+        };
+        let flags = Overrides { listen: Some("127.0.0.1:3".parse().unwrap()), ..Overrides::default() };
+        let settings = Settings::load(flags, Some(&path), &environment).unwrap();
+        assert_eq!(settings.listen.port(), 3, "a flag wins over the environment");
+        assert_eq!(settings.gate_listen.port(), 2, "the environment wins over the file");
+        assert_eq!(settings.log_level, "file", "an empty variable says nothing, and the file wins over the default");
+        assert_eq!(settings.log_format, LogFormat::Json);
+        assert_eq!(settings.data_dir, Path::new("countersign-data"));
+    }
+
+    #[test]
+    fn an_error_in_a_file_names_file_line_and_key() {
+        fn check(text: &str, expected: &[&str]) {
+            let (_dir, path) = file(text);
+            let error = Settings::load(Overrides::default(), Some(&path), &nowhere).expect_err(text);
+            let message = format!("{error:#}");
+            for part in expected.iter().chain(&[path.to_str().unwrap()]) {
+                assert!(message.contains(part), "{text:?} gave {message:?}, which lacks {part:?}");
+            }
+        }
+        check("log_level = 'info'\nlisten_on = '127.0.0.1:1'\n", &["line 2", "unknown field `listen_on`"]);
+        check("\n\nlisten = 'localhost'\n", &["line 3", "listen = 'localhost'"]);
+        check("listen = 8787\n", &["line 1", "listen = 8787"]);
+        check("stale = 'maybe'\n", &["line 1", "stale = 'maybe'", "refuse"]);
+        check("[gate]\nlisten = '127.0.0.1:1'\n", &["line 1", "unknown field `gate`"]);
+        check("listen = '127.0.0.1:1'\nlisten = '127.0.0.1:2'\n", &["line 2", "listen"]);
+        check("listen = \n", &["line 1"]);
+    }
+
+    #[test]
+    fn an_error_elsewhere_names_its_place() {
+        fn check(name: &str, value: &str, expected: &str) {
+            let environment = |asked: &str| (asked == name).then(|| value.to_owned());
+            let error = Settings::load(Overrides::default(), None, &environment).expect_err(name);
+            let message = format!("{error:#}");
+            assert!(message.contains(expected), "{message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+        check("COUNTERSIGN_LISTEN", "localhost", "COUNTERSIGN_LISTEN");
+        check("COUNTERSIGN_SECRET_FORMAT", "base64", "COUNTERSIGN_SECRET_FORMAT");
+        check("COUNTERSIGN_DATABASE_URL", "mysql://u:s3cret@h/d", "database_url");
+        check("COUNTERSIGN_INSTALLATION_KEY", "s3cret", "COUNTERSIGN_INSTALLATION_KEY");
+        let missing = Settings::load(Overrides::default(), Some(Path::new("/nowhere/c.toml")), &nowhere);
+        assert!(format!("{:#}", missing.expect_err("no file")).contains("/nowhere/c.toml"));
+    }
+
+    #[test]
+    fn a_key_in_the_environment_wins_and_is_not_shown() {
+        let hex = "0123456789abcdef".repeat(4);
+        let environment = |name: &str| (name == key::VARIABLE).then(|| hex.clone());
+        let flags = Overrides { installation_key_file: Some("elsewhere".into()), ..Overrides::default() };
+        let settings = Settings::load(flags, None, &environment).unwrap();
+        assert_eq!(settings.installation_key.load().unwrap().to_hex().expose(), hex);
+        let shown = format!("{settings:?} {:?} {}", settings.installation_key, settings.installation_key);
+        assert!(!shown.contains("0123456789"), "{shown}");
+    }
+}

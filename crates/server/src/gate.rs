@@ -1,0 +1,189 @@
+//! The gate: where reverse proxies ask whether a presented credential is good.
+//!
+//! Here are only the decision and its words. [`forward_auth`] is the HTTP surface, [`listener`] its sockets. Nothing in
+//! here knows the store: every answer comes from the index in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use countersign_token::credential::Presented;
+use countersign_token::demand::Demand;
+use countersign_token::feed::Freshness;
+use countersign_token::index::Index;
+use countersign_token::time::Clock;
+use countersign_token::verify::{self, Decision, Kind, Reason, Verified, verify};
+
+use crate::config::Stale;
+use crate::metrics::Decisions;
+
+mod answer;
+#[cfg(test)]
+mod tests;
+pub mod forward_auth;
+pub mod listener;
+
+/// At most one warning in this time says that a proxy is configured wrongly.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// What every surface of the gate shares.
+#[derive(Debug)]
+pub struct Gate {
+    index: Arc<Index>,
+    freshness: Arc<Freshness>,
+    max_staleness: Duration,
+    stale: Stale,
+    clock: Clock,
+    decisions: Decisions,
+    warned_at: AtomicI64,
+    unwarned: AtomicU64,
+}
+
+/// What the gate answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The credential is good and meets the demand.
+    Allow(Verified),
+    /// It is not admitted.
+    Refuse(Refusal),
+}
+
+/// Why a request is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request carries no credential.
+    Missing,
+    /// It carries something that can't be read as one credential.
+    Malformed,
+    /// The credential is not good enough, for a reason of `token`'s.
+    Credential(Reason),
+    /// The proxy has not said what it demands, or not so that it can be understood.
+    NoDemand,
+    /// This node can't promise anything at the moment.
+    Stale,
+}
+
+impl Refusal {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Credential(reason) => reason.as_str(),
+            Self::NoDemand => "no_demand",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl Gate {
+    /// A gate over `index`. Without [`Stale::Serve`] it refuses everything once `freshness` is older than
+    /// `max_staleness`.
+    pub fn new(
+        index: Arc<Index>,
+        freshness: Arc<Freshness>,
+        max_staleness: Duration,
+        stale: Stale,
+        clock: Clock,
+        decisions: Decisions,
+    ) -> Self {
+        Self {
+            index,
+            freshness,
+            max_staleness,
+            stale,
+            clock,
+            decisions,
+            warned_at: AtomicI64::new(i64::MIN),
+            unwarned: AtomicU64::new(0),
+        }
+    }
+
+    /// The decision, the same for every surface. It reads the clock once, counts, and marks an admitted credential as
+    /// seen.
+    pub fn check(&self, presented: &Presented<'_>, demand: &Demand) -> Answer {
+        let answer = self.decide(presented, demand);
+        self.count(&answer);
+        answer
+    }
+
+    /// The answer where the proxy's demand is none.
+    pub fn refuse_without_demand(&self, problem: &dyn std::fmt::Display) -> Answer {
+        let answer = Answer::Refuse(Refusal::NoDemand);
+        self.count(&answer);
+        self.warn(problem);
+        answer
+    }
+
+    /// Whether this node may answer at all.
+    pub fn is_ready(&self) -> bool {
+        match self.stale {
+            Stale::Refuse => self.freshness.is_fresh(self.clock.boot(), self.max_staleness_us()),
+            Stale::Serve => true,
+        }
+    }
+
+    fn decide(&self, presented: &Presented<'_>, demand: &Demand) -> Answer {
+        if !self.is_ready() {
+            return Answer::Refuse(Refusal::Stale);
+        }
+        let credential = match presented {
+            Presented::Credential(credential) => credential,
+            Presented::Missing => return Answer::Refuse(Refusal::Missing),
+            Presented::Malformed => return Answer::Refuse(Refusal::Malformed),
+        };
+        let now = self.clock.now();
+        match verify(&self.index, credential, demand, now) {
+            Decision::Allow(verified) => {
+                self.index.mark_seen(&verified, now);
+                Answer::Allow(verified)
+            }
+            Decision::Refuse(verify::Refusal { reason, .. }) => Answer::Refuse(Refusal::Credential(reason)),
+        }
+    }
+
+    fn count(&self, answer: &Answer) {
+        let decisions = &self.decisions;
+        let counter = match answer {
+            Answer::Allow(verified) => match verified.kind {
+                Kind::ServiceToken => &decisions.service_token,
+                Kind::ApiToken => &decisions.api_token,
+            },
+            Answer::Refuse(refusal) => match refusal {
+                Refusal::Missing => &decisions.missing,
+                Refusal::Malformed => &decisions.malformed,
+                Refusal::Credential(Reason::Invalid) => &decisions.invalid,
+                Refusal::Credential(Reason::Expired) => &decisions.expired,
+                Refusal::Credential(Reason::Disabled) => &decisions.disabled,
+                Refusal::Credential(Reason::Revoked) => &decisions.revoked,
+                Refusal::Credential(Reason::NotPermitted) => &decisions.not_permitted,
+                Refusal::NoDemand => &decisions.no_demand,
+                Refusal::Stale => &decisions.stale,
+            },
+        };
+        counter.inc();
+    }
+
+    /// Says that a proxy asks without a demand. Clients may be able to provoke it, so that it is said rarely, and
+    /// without a word of what the client sent.
+    fn warn(&self, problem: &dyn std::fmt::Display) {
+        let now = self.clock.boot().as_micros();
+        let last = self.warned_at.load(Ordering::Relaxed);
+        let every = i64::try_from(WARN_EVERY.as_micros()).unwrap_or(i64::MAX);
+        let due = now.saturating_sub(last) >= every;
+        if due && self.warned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let unwarned = self.unwarned.swap(0, Ordering::Relaxed);
+            tracing::warn!(
+                problem = %problem,
+                unwarned,
+                "a proxy asked the gate without a usable demand and was refused; see its configuration"
+            );
+        } else {
+            self.unwarned.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn max_staleness_us(&self) -> i64 {
+        i64::try_from(self.max_staleness.as_micros()).unwrap_or(i64::MAX)
+    }
+}

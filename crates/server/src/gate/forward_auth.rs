@@ -1,0 +1,37 @@
+//! `/verify` over HTTP: what a request says, and how the answer is put.
+
+use countersign_token::credential::Presented;
+use countersign_token::demand::Demand;
+use http::{HeaderMap, StatusCode, Uri};
+
+use super::answer::{self, Response};
+use super::{Answer, Gate, Refusal};
+
+/// Answers one request. Method and body do not matter: a proxy asks with the client's own.
+pub fn handle(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Response {
+    let mut response = match uri.path() {
+        "/verify" => verify(gate, uri.query().unwrap_or_default(), headers),
+        "/livez" => answer::text(StatusCode::OK, "alive\n"),
+        "/readyz" if gate.is_ready() => answer::text(StatusCode::OK, "ready\n"),
+        "/readyz" => answer::refused(Refusal::Stale),
+        // With a path prefix the client's own path and query would choose the demand.
+        path if path.starts_with("/verify") => {
+            let answer = gate.refuse_without_demand(&"something follows /verify in the path");
+            answer::render(gate, &answer)
+        }
+        _ => answer::text(StatusCode::NOT_FOUND, "not found\n"),
+    };
+    answer::keep_request_id(headers, response.headers_mut());
+    response
+}
+
+fn verify(gate: &Gate, query: &str, headers: &HeaderMap) -> Response {
+    let (demand, single_header) = match Demand::parse(query, &gate.index) {
+        Ok(demand) => demand,
+        Err(error) => return answer::render(gate, &gate.refuse_without_demand(&error)),
+    };
+    let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let presented = Presented::from_headers(fields, single_header.as_deref());
+    let answer: Answer = gate.check(&presented, &demand);
+    answer::render(gate, &answer)
+}

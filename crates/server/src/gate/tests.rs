@@ -1,0 +1,8 @@
+//! The gate over real sockets, without a store: the tests change the index and a manual clock, and ask.
+
+mod credentials;
+mod decisions;
+mod demands;
+mod protocol;
+mod sockets;
+mod world;

@@ -1,0 +1,216 @@
+//! HTTP as proxies speak it, and as attackers do.
+
+use std::time::Duration;
+
+use super::world::{OPTIONS, World, get, pair};
+use crate::config::Stale;
+
+#[tokio::test]
+async fn any_method_asks() {
+    let world = World::new().await;
+    let token = world.account_token();
+    let mut client = world.connect().await;
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "x-own"] {
+        let request = get(&world.demand(), &pair(&token)).replacen("GET", method, 1);
+        assert_eq!(client.ask(&request).await.status, 200, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn other_paths() {
+    let world = World::new().await;
+    let mut client = world.connect().await;
+    for (path, status, body) in [
+        ("/livez", 200, "alive\n"),
+        ("/readyz", 200, "ready\n"),
+        ("/livez?x=y", 200, "alive\n"),
+        ("/", 404, "not found\n"),
+        ("/livez/", 404, "not found\n"),
+        ("/Verify", 404, "not found\n"),
+        ("/%76erify", 404, "not found\n"),
+        ("/x/verify", 404, "not found\n"),
+        ("/metrics", 404, "not found\n"),
+    ] {
+        let answer = client.ask(format!("GET {path} HTTP/1.1\r\n\r\n")).await;
+        assert_eq!((answer.status, answer.body.as_str()), (status, body), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_absolute_form_is_the_same_request() {
+    let world = World::new().await;
+    let token = world.account_token();
+    let request = get(&world.demand(), &pair(&token)).replacen("/verify", "http://gate.internal/verify", 1);
+    assert_eq!(world.connect().await.ask(&request).await.status, 200);
+}
+
+#[tokio::test]
+async fn request_ids_are_kept_and_never_made() {
+    let world = World::new().await;
+    let mut client = world.connect().await;
+    let long = "a".repeat(128);
+    for (sent, kept) in [
+        (Some("abc-DEF_1.2"), Some("abc-DEF_1.2")),
+        (Some(long.as_str()), Some(long.as_str())),
+        (Some(&format!("{long}a")), None),
+        (Some(""), None),
+        (Some("a b"), None),
+        (Some("a\u{e9}"), None),
+        (Some("a/b"), None),
+        (None, None),
+    ] {
+        let header = sent.map(|id| format!("X-Request-Id: {id}\r\n")).unwrap_or_default();
+        for query in [&world.demand(), ""] {
+            let answer = client.ask(get(query, &header)).await;
+            assert_eq!(answer.header("x-request-id"), kept, "{sent:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let world = World::new().await;
+    let token = world.account_token();
+    let mut client = world.connect().await;
+    let admitted = get(&world.demand(), &format!("{}X-Request-Id: a\r\n", pair(&token)));
+    let missing = get(&world.demand(), "X-Request-Id: b\r\n");
+    let no_demand = get("", "X-Request-Id: c\r\n");
+    client.send([admitted, missing, no_demand].concat().repeat(50)).await;
+    for _ in 0..50 {
+        for (status, id) in [(200, "a"), (401, "b"), (403, "c")] {
+            let answer = client.answer().await.unwrap();
+            assert_eq!((answer.status, answer.header("x-request-id")), (status, Some(id)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_never_taken_for_a_request() {
+    let world = World::new().await;
+    let token = world.account_token();
+    let smuggled = get(&world.demand(), &pair(&token));
+    let ask = |headers: &str| get(&world.demand(), headers).replacen("GET", "POST", 1);
+
+    // Together with its head: the connection goes on behind it.
+    let mut client = world.connect().await;
+    for _ in 0..3 {
+        let head = ask(&format!("Content-Length: {}\r\n", smuggled.len()));
+        assert_eq!(client.ask(format!("{head}{smuggled}")).await.status, 401);
+        let head = ask("Transfer-Encoding: chunked\r\n");
+        let body = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+        client.try_send(format!("{head}{body}")).await;
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, 401);
+        if answer.header("connection") == Some("close") {
+            assert!(client.is_closed().await);
+            client = world.connect().await;
+        }
+    }
+    assert_eq!(client.ask(&smuggled).await.status, 200);
+
+    // Later than its head: the answer comes at once, and the connection is given up.
+    for header in [format!("Content-Length: {}\r\n", smuggled.len()), "Transfer-Encoding: chunked\r\n".to_owned()] {
+        let mut client = world.connect().await;
+        let answer = client.ask(ask(&header)).await;
+        assert_eq!((answer.status, answer.header("connection")), (401, Some("close")), "{header}");
+        client.try_send(&smuggled).await;
+        assert!(client.is_closed().await, "{header}");
+    }
+
+    // A client that waits to be told is answered, not told.
+    let mut client = world.connect().await;
+    let answer = client.ask(ask("Content-Length: 5\r\nExpect: 100-continue\r\n")).await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test]
+async fn a_large_body_is_not_read() {
+    let world = World::new().await;
+    let mut client = world.connect().await;
+    let head = get(&world.demand(), "Content-Length: 10000000000\r\n").replacen("GET", "POST", 1);
+    client.try_send(format!("{head}{}", "x".repeat(100_000))).await;
+    assert_eq!(client.answer().await.map(|answer| answer.status), Some(401));
+}
+
+#[tokio::test]
+async fn connections_are_kept_as_the_client_asks() {
+    let world = World::new().await;
+    let mut client = world.connect().await;
+    assert_eq!(client.ask(get(&world.demand(), "Connection: close\r\n")).await.header("connection"), Some("close"));
+    assert!(client.is_closed().await);
+    let mut client = world.connect().await;
+    client.send(get(&world.demand(), "").replace("HTTP/1.1", "HTTP/1.0")).await;
+    client.raw_until_closed("HTTP/1.0 401 ").await;
+}
+
+#[tokio::test]
+async fn heads_that_are_no_http() {
+    let world = World::new().await;
+    let token = world.account_token();
+    let good = get(&world.demand(), &pair(&token));
+    let cookie = |size: usize| get(&world.demand(), &format!("{}Cookie: {}\r\n", pair(&token), "c".repeat(size)));
+    let many = |count: usize| get(&world.demand(), &"X-Padding: 1\r\n".repeat(count));
+    for (request, status) in [
+        (good.clone().into_bytes(), 200),
+        (cookie(32 * 1024).into_bytes(), 200),
+        (cookie(64 * 1024).into_bytes(), 431),
+        (cookie(1024 * 1024).into_bytes(), 431),
+        (many(90).into_bytes(), 401),
+        (many(200).into_bytes(), 431),
+        (good.replace("HTTP/1.1", "HTTP/9.9").into_bytes(), 400),
+        (good.replace("Host: gate", "Host gate").into_bytes(), 400),
+        (good.replace("Host: gate", "Host : gate").into_bytes(), 400),
+        (good.replace("Host: gate", "Host: ga\0te").into_bytes(), 400),
+        (good.replace("Host: gate", "Host: gate\r\n folded: x").into_bytes(), 400),
+        (good.replace("Host: gate", "H\u{f6}st: gate").into_bytes(), 400),
+        (good.replacen("GET ", "GET  ", 1).into_bytes(), 400),
+        (format!("GET /verify?{} HTTP/1.1\r\n\r\n", "q".repeat(70_000)).into_bytes(), 431),
+        (get(&world.demand(), "Content-Length: 1\r\nContent-Length: 2\r\n").into_bytes(), 400),
+        (get(&world.demand(), "Content-Length: -1\r\n").into_bytes(), 400),
+        (get(&world.demand(), "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n").into_bytes(), 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), 400),
+        (b"\xff\xff\xff\xff\r\n\r\n".to_vec(), 400),
+    ] {
+        let mut client = world.connect().await;
+        client.try_send(&request).await;
+        let shown = String::from_utf8_lossy(&request[..request.len().min(120)]).into_owned();
+        assert_eq!(client.answer().await.map(|answer| answer.status), Some(status), "{shown:?}");
+        if status != 200 && status != 401 {
+            assert!(client.is_closed().await, "{shown:?}");
+        }
+    }
+    assert_eq!(world.ask(&world.demand(), &pair(&token)).await.status, 200, "the gate goes on");
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_is_forgotten() {
+    let world = World::new().await;
+    let token = world.account_token();
+    let request = get(&world.demand(), &pair(&token));
+    for length in [1, 3, 10, request.len() / 2, request.len() - 1] {
+        let mut client = world.connect().await;
+        client.send(&request[..length]).await;
+        client.shut().await;
+        assert!(client.answer().await.is_none_or(|answer| answer.status == 400), "{length}");
+    }
+    assert_eq!(world.decisions.service_token.get(), 0);
+    assert_eq!(world.ask(&world.demand(), &pair(&token)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut_off() {
+    let options = crate::gate::listener::Options { head_timeout: Duration::from_millis(50), ..OPTIONS };
+    let world = World::with(options, Stale::Refuse, None).await;
+    let token = world.account_token();
+    let request = get(&world.demand(), &pair(&token));
+    for length in [0, 1, request.len() - 1] {
+        let mut client = world.connect().await;
+        client.send(&request[..length]).await;
+        assert!(client.answer().await.is_none_or(|answer| answer.status == 408), "{length}");
+    }
+    let mut client = world.connect().await;
+    assert_eq!(client.ask(&request).await.status, 200);
+    client.send(&request[..request.len() / 2]).await;
+    assert_eq!(client.answer().await, None, "also behind a request that was in time");
+}

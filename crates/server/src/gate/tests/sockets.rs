@@ -1,0 +1,107 @@
+//! Unix sockets, several threads, and the end.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use super::world::{Client, OPTIONS, World, get, pair};
+use crate::config::Stale;
+use crate::gate::listener::Options;
+use crate::lifecycle::unix;
+
+#[tokio::test]
+async fn a_unix_socket_answers_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gate.sock");
+    let (file, listener) = unix::bind(&path).await.unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    let world = World::with(OPTIONS, Stale::Refuse, Some(listener)).await;
+    let token = world.account_token();
+    let mut client = Client::connect(&path).await;
+    let request = get(&world.demand(), &pair(&token));
+    let answer = client.ask(&request).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.text(), world.connect().await.ask(&request).await.text());
+    drop(file);
+    world.stop.request();
+    world.threads.join().await.unwrap();
+    assert!(client.is_closed().await);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gate.sock");
+    // A socket whose process has ended: nobody removed the file.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let (file, listener) = unix::bind(&path).await.unwrap();
+    let error = unix::bind(&path).await.expect_err("it lives");
+    assert_eq!(format!("{error:#}"), format!("another server is listening on the Unix socket {}", path.display()));
+    drop((file, listener));
+    assert!(!path.exists());
+
+    std::fs::write(&path, "precious").unwrap();
+    let error = unix::bind(&path).await.expect_err("it is a file");
+    assert_eq!(format!("{error:#}"), format!("{} exists and is no socket", path.display()));
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}
+
+#[tokio::test]
+async fn several_threads_share_the_listeners() {
+    let world = World::with(Options { threads: 4, ..OPTIONS }, Stale::Refuse, None).await;
+    let token = world.account_token();
+    let request = get(&world.demand(), &pair(&token));
+    let mut clients = Vec::new();
+    for _ in 0..64 {
+        clients.push(world.connect().await);
+    }
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.send(&request).await;
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().await.unwrap().status, 200);
+        }
+    }
+    assert_eq!(world.decisions.service_token.get(), 3 * 64);
+    world.stop.request();
+    world.threads.join().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_has_begun_is_answered_before_the_end() {
+    let world = World::new().await;
+    let token = world.account_token();
+    let request = get(&world.demand(), &pair(&token));
+    let mut idle = world.connect().await;
+    assert_eq!(idle.ask(&request).await.status, 200);
+    let mut begun = world.connect().await;
+    assert_eq!(begun.ask(&request).await.status, 200);
+    let (first, rest) = request.split_at(request.len() / 2);
+    // Two answers on one thread: when the second has come, the bytes sent before its request have been read.
+    begun.send(first).await;
+    assert_eq!(idle.ask(&request).await.status, 200);
+    assert_eq!(idle.ask(&request).await.status, 200);
+
+    world.stop.request();
+    assert!(idle.is_closed().await, "an idle connection ends at once");
+    begun.send(rest).await;
+    let answer = begun.answer().await.expect("an answer to what has begun");
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(begun.is_closed().await);
+    world.threads.join().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_end_is_cut() {
+    let options = Options { drain_timeout: Duration::from_millis(50), ..OPTIONS };
+    let world = World::with(options, Stale::Refuse, None).await;
+    let mut idle = world.connect().await;
+    let mut begun = world.connect().await;
+    begun.send("GET /verify").await;
+    assert_eq!(idle.ask(get("", "")).await.status, 403);
+    assert_eq!(idle.ask(get("", "")).await.status, 403);
+    world.stop.request();
+    world.threads.join().await.unwrap();
+    assert!(begun.is_closed().await);
+}

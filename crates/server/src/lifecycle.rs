@@ -1,0 +1,278 @@
+//! A server from its start to its end.
+//!
+//! [`Server::start`] does everything in order and binds the listeners. [`Server::run`] answers until it is told to stop,
+//! and then takes everything down in the opposite order: connections first, the last-seen marks next, the node's place in
+//! the list, the writer at last. A background task that ends early stops the server.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::Router;
+use countersign_store::{Database, NodeId};
+use countersign_token::entropy::Entropy;
+use countersign_token::feed::Freshness;
+use countersign_token::index::Index;
+use countersign_token::time::Clock;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::flusher;
+use crate::follower::Follower;
+use crate::gate::{Gate, listener};
+use crate::management::{self, App};
+use crate::metrics::Metrics;
+use crate::ops::pages::Pages;
+use crate::ops::{Node, Ops};
+
+pub(crate) mod accept;
+mod http;
+mod lock;
+mod open;
+pub(crate) mod stop;
+mod tasks;
+mod unix;
+
+pub use self::open::{Opened, create_store, open_store};
+
+use self::lock::ServerLock;
+use self::stop::Stop;
+use self::tasks::Tasks;
+use self::unix::SocketFile;
+
+/// How long requests may take to end once the server stops.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long the head of a request may take to arrive, and a connection may be idle between requests.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long each background task may take to end once it is told to.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A listener that is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// `management`, `gate` or `gate-unix`.
+    pub name: &'static str,
+    /// `http://ADDRESS`, or `unix:PATH`.
+    pub url: String,
+}
+
+/// A server that has started: it knows everything, its listeners are bound, and nobody has been answered yet.
+///
+/// Dropping it ends it at once, as a crash would.
+#[derive(Debug)]
+pub struct Server {
+    listening: Vec<Listening>,
+    router: Router,
+    management: TcpListener,
+    gate: Arc<Gate>,
+    gate_tcp: TcpListener,
+    gate_unix: Option<UnixListener>,
+    metrics: Arc<Metrics>,
+    background: Background,
+    socket_file: Option<SocketFile>,
+    // Last, so that it is given back last.
+    _lock: Option<ServerLock>,
+}
+
+/// The tasks beside the listeners, and the ways to end them.
+#[derive(Debug, Default)]
+struct Background {
+    tasks: Tasks,
+    flusher: CancellationToken,
+    follower: CancellationToken,
+}
+
+const WRITER: &str = "writer";
+const FOLLOWER: &str = "follower";
+const FLUSHER: &str = "flusher";
+const MANAGEMENT: &str = "management";
+const GATE: &str = "gate";
+
+impl Server {
+    /// Opens the store, binds the listeners, and loads the index.
+    pub async fn start(settings: &Settings, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
+        let (opened, installation) = open_store(settings).await?;
+        let lock = match &settings.database {
+            Database::Sqlite(path) => Some(ServerLock::take(path)?),
+            Database::Postgres(_) => None,
+        };
+        let Opened { store, writer, key } = opened;
+        let mut background = Background::default();
+        background.tasks.spawn(WRITER, async {
+            writer.run().await;
+            Ok(())
+        });
+
+        // Before the work of loading, and before anybody else learns of this node: a port in use is soon said.
+        let management = bind(settings.listen, "management API").await?;
+        let gate_tcp = bind(settings.gate_listen, "gate").await?;
+        let mut listening = vec![
+            Listening { name: "management", url: format!("http://{}", management.local_addr()?) },
+            Listening { name: "gate", url: format!("http://{}", gate_tcp.local_addr()?) },
+        ];
+        let (socket_file, gate_unix) = match &settings.gate_unix {
+            Some(path) => {
+                let (file, listener) = unix::bind(path).await?;
+                listening.push(Listening { name: "gate-unix", url: format!("unix:{}", path.display()) });
+                (Some(file), Some(listener))
+            }
+            None => (None, None),
+        };
+
+        let index = Arc::new(Index::new(key.digest_key(), &entropy));
+        let freshness = Arc::new(Freshness::new(clock.boot()));
+        let pages = Arc::new(Pages::default());
+        let max_staleness = installation.max_staleness;
+        let (follower, handle) = Follower::load(
+            store.clone(),
+            Arc::clone(&index),
+            Arc::clone(&freshness),
+            Arc::clone(&pages),
+            clock.clone(),
+            NodeId::generate(&entropy),
+            max_staleness,
+        )
+        .await
+        .context("cannot load the index")?;
+        background.tasks.spawn(FOLLOWER, follower.run(background.follower.clone()));
+        let flush = flusher::run(store.clone(), Arc::clone(&index), background.flusher.clone());
+        background.tasks.spawn(FLUSHER, async {
+            flush.await;
+            Ok(())
+        });
+
+        let metrics =
+            Arc::new(Metrics::new(Arc::clone(&index), Arc::clone(&freshness), handle.clone(), clock.clone()));
+        let gate = Arc::new(Gate::new(
+            Arc::clone(&index),
+            Arc::clone(&freshness),
+            max_staleness,
+            settings.stale,
+            clock.clone(),
+            metrics.decisions.clone(),
+        ));
+        let node = Node { follower: handle, index: Arc::clone(&index), pages };
+        let ops = Ops::of_node(store, key, clock.clone(), entropy.clone(), settings.secret_format, node);
+        let router = management::router(App {
+            ops,
+            index,
+            freshness,
+            max_staleness,
+            metrics: Arc::clone(&metrics),
+            clock,
+            entropy,
+        });
+
+        Ok(Self {
+            listening,
+            router,
+            management,
+            gate,
+            gate_tcp,
+            gate_unix,
+            metrics,
+            background,
+            socket_file,
+            _lock: lock,
+        })
+    }
+
+    /// What is bound.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Answers until `stop`, then ends in order: requests that have begun are answered. An error says why the server
+    /// could not go on.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let connections = Stop::default();
+        let mut background = self.background;
+        let errors = &self.metrics.accept_errors;
+        let options = http::Options { head_timeout: HEAD_TIMEOUT, drain_timeout: DRAIN_TIMEOUT };
+        let management = http::serve(self.management, self.router, options, connections.clone(), errors.clone());
+        background.tasks.spawn(MANAGEMENT, management);
+        let options = listener::Options::default();
+        let gate = listener::start(&self.gate, self.gate_tcp, self.gate_unix, options, &connections, errors)?;
+        background.tasks.spawn(GATE, gate.join());
+
+        let failure = tokio::select! {
+            () = stop => None,
+            failure = background.tasks.failure() => Some(failure),
+        };
+        match &failure {
+            None => tracing::info!("stopping: requests that have begun are still answered"),
+            Some(failure) => tracing::error!(error = format!("{failure:#}"), "stopping"),
+        }
+        // Before the listener closes: from then on the path may be another server's.
+        drop(self.socket_file);
+        connections.request();
+        let ended = background.end().await;
+        match failure {
+            Some(failure) => Err(failure),
+            None => ended,
+        }
+    }
+}
+
+impl Background {
+    async fn end(mut self) -> anyhow::Result<()> {
+        let patience = DRAIN_TIMEOUT + FINISH_TIMEOUT;
+        let mut outcomes = vec![self.tasks.finish(MANAGEMENT, patience).await, self.tasks.finish(GATE, patience).await];
+        self.flusher.cancel();
+        outcomes.push(self.tasks.finish(FLUSHER, FINISH_TIMEOUT).await);
+        self.follower.cancel();
+        outcomes.push(self.tasks.finish(FOLLOWER, FINISH_TIMEOUT).await);
+        // It ends by itself now that nobody holds the store any more.
+        outcomes.push(self.tasks.finish(WRITER, FINISH_TIMEOUT).await);
+        outcomes.into_iter().collect()
+    }
+}
+
+/// Runs a server with the system's clock and randomness until SIGTERM or SIGINT. `announce` is told what is bound before
+/// the first request is answered. A second signal ends the wait at once, with an error.
+pub async fn serve(settings: &Settings, announce: impl FnMut(&Listening)) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let server = tokio::select! {
+        server = Server::start(settings, Clock::System, Entropy::System) => server?,
+        () = signals.next() => return Ok(()),
+    };
+    server.listening().iter().for_each(announce);
+    let stop = CancellationToken::new();
+    let mut run = pin!(server.run(stop.clone().cancelled_owned()));
+    tokio::select! {
+        outcome = run.as_mut() => return outcome,
+        () = signals.next() => stop.cancel(),
+    }
+    tokio::select! {
+        outcome = run => outcome,
+        () = signals.next() => bail!("a second signal came while requests were still being answered: aborted"),
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn bind(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for the {what}"))
+}
