@@ -1,0 +1,225 @@
+//! What a proxy demands of a credential: where it must belong, and perhaps which ones are admitted.
+
+use std::borrow::Cow;
+
+use crate::id::{AccountId, AccountPfid, EnvironmentId, ServiceTokenId, ZoneId};
+use crate::index::{Candidate, Detail, EntryKind, Index, NOBODY, State};
+
+/// What a credential must meet. It belongs to the index that it was made with.
+///
+/// The default demands nothing, and nothing meets it: whoever forgets to say what a credential must belong to admits none.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    account: Option<u32>,
+    zone: Option<(ZoneId, u32)>,
+    environment: Option<(EnvironmentId, u32)>,
+    service_tokens: Vec<ServiceTokenId>,
+}
+
+impl Demand {
+    /// Parses the query of a gate's URL, and the name of the single header if it gives one.
+    ///
+    /// `account_id` (hex or PFID), `zone_id` (hex), `environment_id` (PFID): at least one, each at most once, and all must
+    /// be met. `service_token_id`: any number; one of them must be presented. `header`: the name of the header that
+    /// carries a pair as JSON. An id that nobody has is no error and never met.
+    ///
+    /// # Errors
+    /// When a value is malformed, a parameter is unknown or repeated, or none of the three is there.
+    pub fn parse<'q>(query: &'q str, index: &Index) -> Result<(Self, Option<Cow<'q, str>>), DemandError> {
+        let mut demand = Self::default();
+        let mut header = None;
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let value = decode(value)?;
+            match decode(name)?.as_ref() {
+                "account_id" => {
+                    let account = parse_account(&value, index)?;
+                    set_once(&mut demand.account, account, "account_id")?;
+                }
+                "zone_id" => {
+                    let zone: ZoneId = value.parse().ok().ok_or(DemandError::ZoneId)?;
+                    let account = index.zone_account(&zone);
+                    set_once(&mut demand.zone, (zone, number(index, account)), "zone_id")?;
+                }
+                "environment_id" => {
+                    let environment: EnvironmentId = value.parse().ok().ok_or(DemandError::EnvironmentId)?;
+                    let account = index.environment_account(&environment);
+                    set_once(&mut demand.environment, (environment, number(index, account)), "environment_id")?;
+                }
+                "service_token_id" => {
+                    demand.service_tokens.push(value.parse().ok().ok_or(DemandError::ServiceTokenId)?);
+                }
+                "header" => set_once(&mut header, parse_header(value)?, "header")?,
+                _ => return Err(DemandError::Unknown),
+            }
+        }
+        if demand.is_empty() { Err(DemandError::Missing) } else { Ok((demand, header)) }
+    }
+
+    /// Demands that the credential belongs to an account, or to a zone or environment of it.
+    #[must_use]
+    pub fn with_account(mut self, index: &Index, id: &AccountId) -> Self {
+        self.account = Some(number(index, Some(*id)));
+        self
+    }
+
+    /// Demands a service token of a zone, or of the zone's account as a whole.
+    #[must_use]
+    pub fn with_zone(mut self, index: &Index, id: &ZoneId) -> Self {
+        self.zone = Some((*id, number(index, index.zone_account(id))));
+        self
+    }
+
+    /// Demands an API token of an environment, or of the environment's account as a whole.
+    #[must_use]
+    pub fn with_environment(mut self, index: &Index, id: &EnvironmentId) -> Self {
+        self.environment = Some((*id, number(index, index.environment_account(id))));
+        self
+    }
+
+    /// Adds a service token to those that are admitted; without any, all are.
+    #[must_use]
+    pub fn with_service_token(mut self, id: ServiceTokenId) -> Self {
+        self.service_tokens.push(id);
+        self
+    }
+
+    fn is_empty(&self) -> bool {
+        self.account.is_none() && self.zone.is_none() && self.environment.is_none()
+    }
+
+    /// Whether a credential that is good meets the demand.
+    #[inline]
+    pub(crate) fn is_met(&self, index: &Index, candidate: &Candidate) -> bool {
+        let account = candidate.words.account;
+        let account_is_met = self.account.is_none_or(|demanded| demanded == account);
+        if !account_is_met || account == NOBODY || self.is_empty() {
+            return false;
+        }
+        let plain = self.zone.is_none() && self.environment.is_none() && self.service_tokens.is_empty();
+        plain || self.details_meet(index, candidate)
+    }
+
+    fn details_meet(&self, index: &Index, candidate: &Candidate) -> bool {
+        let words = &candidate.words;
+        let is_service_token = words.state.kind() == EntryKind::ServiceToken;
+        let is_of = |account: u32| account == words.account;
+        // What isn't confined needs no look at the details.
+        let is_confined = words.state.has(State::SCOPED);
+        let zone_is_met = self.zone.is_none_or(|(zone, account)| {
+            is_service_token
+                && is_of(account)
+                && (!is_confined
+                    || detail_is(
+                        index,
+                        candidate,
+                        |detail| matches!(detail, Detail::ServiceToken { owner, .. } if owner.zone == Some(zone)),
+                    ))
+        });
+        let environment_is_met = self.environment.is_none_or(|(demanded, account)| {
+            !is_service_token
+                && is_of(account)
+                && (!is_confined || detail_is(index, candidate, |detail| {
+                    matches!(detail, Detail::ApiToken { environment, .. } if *environment == Some(demanded))
+                }))
+        });
+        let token_is_met = self.service_tokens.is_empty()
+            || detail_is(
+                index,
+                candidate,
+                |detail| matches!(detail, Detail::ServiceToken { id, .. } if self.service_tokens.contains(id)),
+            );
+        zone_is_met && environment_is_met && token_is_met
+    }
+}
+
+fn detail_is(index: &Index, candidate: &Candidate, test: impl Fn(&Detail) -> bool) -> bool {
+    index.look(candidate.handle, |record| record.detail.as_deref().is_some_and(test)).unwrap_or(false)
+}
+
+/// Why a gate's URL states no demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DemandError {
+    /// Neither account, zone nor environment.
+    #[error("the URL names no account_id, zone_id or environment_id")]
+    Missing,
+    /// A parameter that has one value stands there twice.
+    #[error("the parameter {0} is repeated")]
+    Repeated(&'static str),
+    /// A parameter that doesn't exist: a slip must not widen a demand.
+    #[error("the URL has a parameter that is none of account_id, zone_id, environment_id, service_token_id, header")]
+    Unknown,
+    /// A percent sign without two hexadecimal digits, or what they stand for is no UTF-8.
+    #[error("the query is not well encoded")]
+    Encoding,
+    /// Not an account's id.
+    #[error("account_id must be 32 lower-case hexadecimal digits or a PFID")]
+    AccountId,
+    /// Not a zone's id.
+    #[error("zone_id must be 32 lower-case hexadecimal digits")]
+    ZoneId,
+    /// Not an environment's id.
+    #[error("environment_id must be a PFID")]
+    EnvironmentId,
+    /// Not a service token's id.
+    #[error("service_token_id must be a UUID in lower case with hyphens")]
+    ServiceTokenId,
+    /// Not a header's name, or one that has a meaning of its own.
+    #[error("header must be a header's name, other than those of the pair")]
+    Header,
+}
+
+fn parse_account(text: &str, index: &Index) -> Result<u32, DemandError> {
+    if let Ok(id) = text.parse::<AccountId>() {
+        // Some texts are both. No account has two such ids but by a chance of 2^-128.
+        if let Some(number) = index.account_number(&id) {
+            return Ok(number);
+        }
+    }
+    match (text.parse::<AccountPfid>(), text.parse::<AccountId>()) {
+        (Ok(pfid), _) => Ok(number(index, index.resolve_account_pfid(&pfid))),
+        (Err(_), Ok(_)) => Ok(NOBODY),
+        (Err(_), Err(_)) => Err(DemandError::AccountId),
+    }
+}
+
+fn parse_header(name: Cow<'_, str>) -> Result<Cow<'_, str>, DemandError> {
+    const NAME_MAX: usize = 64;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_name = !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(is_token);
+    let is_of_pair = crate::credential::PAIR_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header));
+    if is_name && !is_of_pair { Ok(name) } else { Err(DemandError::Header) }
+}
+
+fn number(index: &Index, account: Option<AccountId>) -> u32 {
+    account.and_then(|account| index.account_number(&account)).unwrap_or(NOBODY)
+}
+
+fn set_once<T>(place: &mut Option<T>, value: T, name: &'static str) -> Result<(), DemandError> {
+    match place.replace(value) {
+        Some(_) => Err(DemandError::Repeated(name)),
+        None => Ok(()),
+    }
+}
+
+/// Decodes a part of a query: `%` with two digits, `+` for a space.
+fn decode(text: &str) -> Result<Cow<'_, str>, DemandError> {
+    if !text.contains(['%', '+']) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = rest.next().zip(rest.next()).ok_or(DemandError::Encoding)?;
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let (high, low) = digit(digits.0).zip(digit(digits.1)).ok_or(DemandError::Encoding)?;
+                high << 4 | low
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned).ok_or(DemandError::Encoding)
+}

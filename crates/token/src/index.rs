@@ -1,0 +1,508 @@
+//! Every credential of an installation in memory, for readers that never wait.
+//!
+//! The index is made from a [feed](crate::feed) of changes and knows nothing else. One applier feeds it; any number of
+//! threads read at the same time, without locks on the way to an answer.
+
+mod directory;
+mod entry;
+mod hash;
+mod row;
+mod slab;
+mod table;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use crate::digest::{BearerKind, Digest, DigestKey};
+use crate::entropy::Entropy;
+use crate::feed::{Change, Grant, Revision, Subject, TokenOwner};
+use crate::id::{
+    AccountId, AccountPfid, ApiTokenId, ClientId, EnvironmentId, ManagementTokenId, ServiceTokenId, UserId, ZoneId,
+};
+use crate::service_token::Owner;
+use crate::time::Timestamp;
+use crate::verify::Verified;
+use directory::Directory;
+pub(crate) use directory::NOBODY;
+use entry::{DigestWords, Entry};
+pub(crate) use entry::{EntryKind, State, Words, same_digest};
+use hash::{Hasher, Key, spread};
+use row::Row;
+pub(crate) use row::compared;
+use slab::{Record, Slab};
+use table::{Held, Shard};
+
+const SHARD_BITS: u32 = 6;
+const SHARDS: usize = 1 << SHARD_BITS;
+
+/// For how many revisions a deletion is remembered at least, so that an older change can't undo it.
+const DELETIONS_KEPT: i64 = 1 << 16;
+
+/// How many slots a refusal pays for, found or not.
+const PROBES_EVEN: usize = 32;
+
+/// What is known of a credential or a user besides what decides at once.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each field is the subject's field of the same name in the feed")]
+pub enum Detail {
+    /// A service token.
+    ServiceToken { id: ServiceTokenId, owner: Owner, client_id: ClientId, name: Box<str> },
+    /// An API token.
+    ApiToken { id: ApiTokenId, account: AccountId, environment: Option<EnvironmentId> },
+    /// A management API token.
+    ManagementToken { id: ManagementTokenId, owner: TokenOwner, grants: Box<[Grant]>, expires_at: Option<Timestamp> },
+    /// A user.
+    User { id: UserId, email: Box<str>, installation_owner: bool, accounts: Box<[AccountId]> },
+}
+
+/// Names a credential inside one index, for as long as it is not deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Handle {
+    hash: u64,
+    number: u32,
+}
+
+impl Handle {
+    fn new(hash: u64, number: u32) -> Self {
+        Self { hash, number }
+    }
+
+    fn tag(self) -> u32 {
+        tag(self.hash)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({})", self.number)
+    }
+}
+
+fn tag(hash: u64) -> u32 {
+    let [_, _, _, _, tag @ ..] = hash.to_be_bytes();
+    u32::from_be_bytes(tag)
+}
+
+/// What was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SeenSubject {
+    /// A service token.
+    ServiceToken(ServiceTokenId),
+    /// An API token.
+    ApiToken(ApiTokenId),
+    /// A management API token.
+    ManagementToken(ManagementTokenId),
+}
+
+/// That a credential was admitted, and when last; the time has whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenMark {
+    /// What was seen.
+    pub subject: SeenSubject,
+    /// When last.
+    pub at: Timestamp,
+}
+
+/// The credentials, and what they belong to.
+pub struct Index {
+    digest_key: DigestKey,
+    hasher: Hasher,
+    shards: Box<[Shard]>,
+    details: Slab,
+    directory: Directory,
+    /// Stands in for the entry of an unknown id, so that unknown and wrong are the same work.
+    decoy: Entry,
+    live: AtomicUsize,
+    newest: AtomicI64,
+}
+
+impl Index {
+    /// An empty index. `entropy` seeds the place of its entries.
+    pub fn new(digest_key: DigestKey, entropy: &Entropy) -> Self {
+        Self::with_capacity(digest_key, entropy, 0)
+    }
+
+    /// An empty index with room for a number of credentials, so that loading them moves none.
+    pub fn with_capacity(digest_key: DigestKey, entropy: &Entropy, capacity: usize) -> Self {
+        let random = || u64::from_ne_bytes(entropy.bytes());
+        let decoy = Entry::default();
+        let words = Words {
+            digest: [random(), random(), random()],
+            state: State::new(EntryKind::ServiceToken, None),
+            account: NOBODY,
+        };
+        decoy.fill(Key([random(), random()]), 0, &words);
+        Self {
+            digest_key,
+            hasher: Hasher::new([random(), random()]),
+            shards: (0..SHARDS).map(|_| Shard::with_capacity(capacity.div_ceil(SHARDS))).collect(),
+            details: Slab::new(),
+            directory: Directory::default(),
+            decoy,
+            live: AtomicUsize::new(0),
+            newest: AtomicI64::new(0),
+        }
+    }
+
+    /// The number of credentials that are not deleted.
+    pub fn len(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are no credentials.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes in a change. Once this returns, every decision that begins knows it.
+    ///
+    /// A change that was taken in before, or is older than one of the same subject, changes nothing. (A deletion is
+    /// remembered for 65 536 revisions; the feed never goes back behind what it has delivered.)
+    pub fn apply(&self, change: &Change) {
+        let revision = change.revision;
+        self.newest.fetch_max(revision.get(), Ordering::Relaxed);
+        match &change.subject {
+            Subject::Account { id, pfid } => self.directory.apply_account(*id, *pfid, revision),
+            Subject::Zone { id, account } => self.directory.apply_zone(*id, *account, revision),
+            Subject::Environment { id, account, deleted } => {
+                for token in self.directory.apply_environment(*id, *account, *deleted, revision) {
+                    self.end_with_environment(token, id);
+                }
+            }
+            Subject::User { id, email, key_digest, installation_owner, accounts } => {
+                let detail = Detail::User {
+                    id: *id,
+                    email: email.as_str().into(),
+                    installation_owner: *installation_owner,
+                    accounts: accounts.as_slice().into(),
+                };
+                self.directory.apply_user(*id, email, *key_digest, detail, revision);
+            }
+            credential => {
+                if let Some(row) = Row::of(credential) {
+                    self.apply_row(row, revision);
+                }
+            }
+        }
+    }
+
+    /// Drops everything that the changes don't name: they are all there is. To be followed by [`Index::apply`] of each.
+    pub fn retain(&self, changes: &[Change]) {
+        self.directory.retain(changes);
+        let named: HashSet<Key> = changes.iter().filter_map(|change| row::key_of(&change.subject)).collect();
+        for shard in &self.shards {
+            let writer = shard.write();
+            for entry in writer.entries().filter(|entry| !named.contains(&entry.key())) {
+                self.delete(entry);
+            }
+        }
+    }
+
+    /// What is known of an admitted credential; `None` if it was deleted since.
+    pub fn describe(&self, handle: Handle) -> Option<Arc<Detail>> {
+        self.look(handle, |record| record.detail.clone()).flatten()
+    }
+
+    /// Notes that a credential was admitted. It costs next to nothing where the second is no other than the last time.
+    pub fn mark_seen(&self, verified: &Verified, now: Timestamp) {
+        self.mark(verified.handle, now);
+    }
+
+    /// When a service token was last admitted, in whole seconds; `None` if it never was, or is unknown.
+    pub fn last_seen(&self, client_id: &ClientId) -> Option<Timestamp> {
+        self.seen(row::key_of_client(client_id))
+    }
+
+    /// When a bearer with this digest was last admitted, in whole seconds; `None` if it never was, or is unknown.
+    pub fn last_used(&self, digest: &Digest) -> Option<Timestamp> {
+        self.seen(row::key_of_bearer(digest))
+    }
+
+    /// Hands out every mark that moved since the last time, in no order.
+    pub fn drain_seen(&self, take: &mut dyn FnMut(SeenMark)) {
+        for shard in &self.shards {
+            for (number, secs) in shard.drain_seen() {
+                let subject = self.details.with(number, |record| seen_subject(record.detail.as_deref()?)).flatten();
+                if let Some(subject) = subject {
+                    take(SeenMark { subject, at: Timestamp::from_secs(secs.into()) });
+                }
+            }
+        }
+    }
+
+    /// Who holds a bearer, if it is active and unexpired; the credential counts as seen.
+    ///
+    /// A user's global key is no bearer: see [`Index::authenticate_global_key`].
+    pub fn authenticate_bearer(&self, kind: BearerKind, token: &str, now: Timestamp) -> Option<Arc<Detail>> {
+        let kind_found = match kind {
+            BearerKind::ManagementToken => EntryKind::ManagementToken,
+            BearerKind::ApiToken => EntryKind::ApiToken,
+            BearerKind::GlobalKey => return None,
+        };
+        let digest = self.digest_key.bearer(kind, token);
+        let place = self.place_of_bearer(&digest);
+        let (handle, detail) = place.judge(|candidate| {
+            let state = candidate.words.state;
+            let right = same_digest(candidate.words.digest, compared(&digest))
+                && candidate.is_known
+                && state.kind() == kind_found;
+            let refused = state.has(State::DELETED | State::REVOKED | State::DISABLED) || state.is_expired(now);
+            if right && !refused { Some((candidate.handle, self.describe(candidate.handle)?)) } else { None }
+        })?;
+        self.mark(handle, now);
+        Some(detail)
+    }
+
+    /// The user with this address, if the global key is theirs. Upper and lower case don't differ in an address.
+    pub fn authenticate_global_key(&self, email: &str, key: &str, _now: Timestamp) -> Option<Arc<Detail>> {
+        let digest = self.digest_key.bearer(BearerKind::GlobalKey, key);
+        let (key_digest, detail) = self.directory.user_by_email(&email.to_lowercase())?;
+        key_digest.matches(&digest).then_some(detail)
+    }
+
+    /// A user; `None` if there is none with this id.
+    pub fn find_user(&self, id: &UserId) -> Option<Arc<Detail>> {
+        self.directory.user(id)
+    }
+
+    /// Whether there is an account with this id.
+    pub fn account_exists(&self, id: &AccountId) -> bool {
+        self.directory.account_exists(id)
+    }
+
+    /// The PFID of an account; `None` if there is none with this id.
+    pub fn account_pfid(&self, id: &AccountId) -> Option<AccountPfid> {
+        self.directory.account_pfid(id)
+    }
+
+    /// The account with this PFID.
+    pub fn resolve_account_pfid(&self, pfid: &AccountPfid) -> Option<AccountId> {
+        self.directory.resolve_account_pfid(pfid)
+    }
+
+    /// The account that a zone belongs to; `None` if there is no such zone.
+    pub fn zone_account(&self, id: &ZoneId) -> Option<AccountId> {
+        self.directory.zone_account(id)
+    }
+
+    /// The account that an environment belongs to; `None` if there is no such environment, or no more.
+    pub fn environment_account(&self, id: &EnvironmentId) -> Option<AccountId> {
+        self.directory.environment_account(id)
+    }
+
+    /// The key that this index's digests are made with.
+    pub fn digest_key(&self) -> &DigestKey {
+        &self.digest_key
+    }
+
+    /// The number that stands for an account in its credentials' entries.
+    pub(crate) fn account_number(&self, id: &AccountId) -> Option<u32> {
+        self.directory.account_number(id)
+    }
+
+    #[inline]
+    pub(crate) fn place_of_client(&self, client_id: &ClientId) -> Place<'_> {
+        self.place(row::key_of_client(client_id))
+    }
+
+    #[inline]
+    pub(crate) fn place_of_bearer(&self, digest: &Digest) -> Place<'_> {
+        self.place(row::key_of_bearer(digest))
+    }
+
+    #[inline]
+    fn place(&self, key: Key) -> Place<'_> {
+        let hash = self.hasher.hash(key);
+        Place { index: self, key, hash, table: self.shard(hash).map(Shard::load) }
+    }
+
+    /// What `look` makes of the record that a handle still stands for.
+    #[inline]
+    pub(crate) fn look<T>(&self, handle: Handle, look: impl FnOnce(&Record) -> T) -> Option<T> {
+        self.details.with(handle.number, |record| (record.tag == handle.tag()).then(|| look(record))).flatten()
+    }
+
+    /// The secret before of a candidate, or something that is none, and whether its grace period runs.
+    pub(crate) fn previous(&self, candidate: &Candidate, now: Timestamp) -> (DigestWords, bool) {
+        let previous = self.details.with(candidate.handle.number, |record| {
+            record.previous.as_deref().map(|previous| (previous.digest, now < previous.expires_at))
+        });
+        previous.flatten().unwrap_or((self.decoy.read().0.digest, false))
+    }
+
+    /// Looks at as many slots as a long search does: an unknown id ends at an empty slot, later than a known one is found.
+    pub(crate) fn even_out(&self, candidate: &Candidate) {
+        for _ in candidate.probes..PROBES_EVEN {
+            std::hint::black_box(self.decoy.is_used() && self.decoy.key() == Key([0; 2]));
+        }
+    }
+
+    #[inline]
+    fn shard(&self, hash: u64) -> Option<&Shard> {
+        self.shards.get(spread(hash, SHARDS))
+    }
+
+    fn mark(&self, handle: Handle, now: Timestamp) {
+        if let Some(shard) = self.shard(handle.hash) {
+            shard.mark_seen(handle.hash, handle.number, row::secs(Some(now)));
+        }
+    }
+
+    fn seen(&self, key: Key) -> Option<Timestamp> {
+        let hash = self.hasher.hash(key);
+        let table = self.shard(hash)?.load();
+        let secs = table.find(hash, key).0?.seen();
+        (secs != 0).then(|| Timestamp::from_secs(secs.into()))
+    }
+
+    fn apply_row(&self, row: Row, revision: Revision) {
+        let row = match row.environment {
+            Some(environment) if self.directory.environment_is_deleted(&environment) => row.delete(),
+            _ => row,
+        };
+        let hash = self.hasher.hash(row.key);
+        let words = Words { digest: row.digest, state: row.state, account: self.account_of(&row) };
+        let (deleted, environment) = (row.is_deleted(), row.environment);
+        if let Some(handle) = self.write_row(row, hash, words, revision)
+            && let Some(environment) = environment
+        {
+            if deleted {
+                self.directory.detach(&environment, handle);
+            } else if !self.directory.attach(environment, handle) {
+                // The environment was deleted between the look above and now.
+                self.end_with_environment(handle, &environment);
+            }
+        }
+    }
+
+    /// Writes a row, if it is news, and says where.
+    fn write_row(&self, row: Row, hash: u64, words: Words, revision: Revision) -> Option<Handle> {
+        let mut writer = self.shard(hash)?.write();
+        let record =
+            Record { revision, tag: tag(hash), previous: row.previous.map(Box::new), detail: row.detail.map(Arc::new) };
+        let lives = usize::from(!words.state.has(State::DELETED));
+        let Some(entry) = writer.find(hash, row.key) else {
+            if writer.is_full() {
+                self.rebuild(&mut writer);
+            }
+            let number = self.details.insert(record)?;
+            writer.insert(hash, row.key, number, row.seen, &words);
+            self.live.fetch_add(lives, Ordering::Relaxed);
+            return Some(Handle::new(hash, number));
+        };
+        let number = entry.handle();
+        if self.details.with(number, |known| revision <= known.revision)? {
+            return None;
+        }
+        let lived = usize::from(!entry.read().0.state.has(State::DELETED));
+        entry.replace(&words, || self.details.replace(number, record));
+        entry.mark_seen(row.seen);
+        self.live.fetch_add(lives, Ordering::Relaxed);
+        self.live.fetch_sub(lived, Ordering::Relaxed);
+        Some(Handle::new(hash, number))
+    }
+
+    fn rebuild(&self, writer: &mut table::Writer<'_>) {
+        let remembered = self.newest.load(Ordering::Relaxed).saturating_sub(DELETIONS_KEPT);
+        let forgotten = writer.rebuild(
+            |key| self.hasher.hash(key),
+            |entry| {
+                let deleted = entry.read().0.state.has(State::DELETED);
+                let revision = self.details.with(entry.handle(), |record| record.revision.get());
+                deleted && revision.is_none_or(|revision| revision < remembered)
+            },
+        );
+        for handle in forgotten {
+            self.details.remove(handle);
+        }
+    }
+
+    fn end_with_environment(&self, handle: Handle, id: &EnvironmentId) {
+        let Some(writer) = self.shard(handle.hash).map(Shard::write) else {
+            return;
+        };
+        let confined = self.look(handle, |record| match record.detail.as_deref() {
+            Some(Detail::ApiToken { environment, .. }) => environment.as_ref() == Some(id),
+            _ => false,
+        });
+        if confined == Some(true)
+            && let Some(entry) = writer.find_handle(handle.hash, handle.number)
+        {
+            self.delete(entry);
+        }
+    }
+
+    /// Turns an entry into one that is gone, as of the revision that it has. The caller holds its shard's lock.
+    fn delete(&self, entry: &Entry) {
+        let before = entry.read().0;
+        if before.state.has(State::DELETED) {
+            return;
+        }
+        let words = Words { digest: [0; 3], state: before.state.with(State::DELETED, true), account: NOBODY };
+        entry.replace(&words, || self.details.clear(entry.handle()));
+        self.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Index({} credentials)", self.len())
+    }
+}
+
+fn seen_subject(detail: &Detail) -> Option<SeenSubject> {
+    match detail {
+        Detail::ServiceToken { id, .. } => Some(SeenSubject::ServiceToken(*id)),
+        Detail::ApiToken { id, .. } => Some(SeenSubject::ApiToken(*id)),
+        Detail::ManagementToken { id, .. } => Some(SeenSubject::ManagementToken(*id)),
+        Detail::User { .. } => None,
+    }
+}
+
+/// Where a key belongs, whether or not it is there.
+pub(crate) struct Place<'i> {
+    index: &'i Index,
+    key: Key,
+    hash: u64,
+    table: Option<Held>,
+}
+
+/// What there is to judge: an entry's content, or the decoy's.
+pub(crate) struct Candidate {
+    pub(crate) words: Words,
+    pub(crate) handle: Handle,
+    /// `false` for the decoy.
+    pub(crate) is_known: bool,
+    pub(crate) probes: usize,
+}
+
+impl Place<'_> {
+    /// Starts to bring the entry into the cache. To be called before the work that its arrival overlaps with.
+    #[inline]
+    pub(crate) fn warm(&self) {
+        if let Some(table) = &self.table {
+            table.warm(self.hash);
+        }
+    }
+
+    /// What `judge` makes of one moment's content: it is asked again when a change came in between.
+    #[inline]
+    pub(crate) fn judge<T>(&self, judge: impl Fn(&Candidate) -> T) -> T {
+        let (found, probes) = self.table.as_ref().map_or((None, 0), |table| table.find(self.hash, self.key));
+        // The decoy borrows the record of somebody, so that memory answers as slowly as it does for a known id.
+        let (entry, number) = match found {
+            Some(entry) => (entry, entry.handle()),
+            None => (&self.index.decoy, u32::try_from(spread(self.hash, self.index.details.len())).unwrap_or_default()),
+        };
+        let handle = Handle::new(self.hash, number);
+        loop {
+            let (words, ticket) = entry.read();
+            let judgement = judge(&Candidate { words, handle, is_known: found.is_some(), probes });
+            if entry.is_unchanged(ticket) {
+                return judgement;
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! One credential as a cache line: words that are read without a lock and checked to belong together.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use subtle::ConstantTimeEq as _;
+
+use super::hash::Key;
+use crate::time::Timestamp;
+
+/// The part of a digest that an entry holds. The other eight bytes are a bearer's key; of a pair's, 24 are enough.
+pub(crate) type DigestWords = [u64; 3];
+
+/// Compares in a time that doesn't depend on where the digests differ.
+#[inline]
+pub(crate) fn same_digest(one: DigestWords, other: DigestWords) -> bool {
+    let [a0, a1, a2] = one;
+    let [b0, b1, b2] = other;
+    let difference = (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2);
+    difference.ct_eq(&0).into()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    ServiceToken,
+    ApiToken,
+    ManagementToken,
+}
+
+/// Flags, and the end of the credential's life in microseconds: 8 and 56 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State(u64);
+
+impl State {
+    const KIND: u64 = 0b11;
+    pub(crate) const DISABLED: u64 = 1 << 2;
+    pub(crate) const REVOKED: u64 = 1 << 3;
+    const FOREVER: u64 = 1 << 4;
+    pub(crate) const HAS_PREVIOUS: u64 = 1 << 5;
+    /// Confined to a zone or an environment, which its details name.
+    pub(crate) const SCOPED: u64 = 1 << 6;
+    pub(crate) const DELETED: u64 = 1 << 7;
+    const EXPIRY_SHIFT: u32 = 8;
+    const EXPIRY_MAX: u64 = (1 << 56) - 1;
+
+    pub(crate) fn new(kind: EntryKind, expires_at: Option<Timestamp>) -> Self {
+        let kind = match kind {
+            EntryKind::ServiceToken => 0,
+            EntryKind::ApiToken => 1,
+            EntryKind::ManagementToken => 2,
+        };
+        let expiry = match expires_at {
+            // The year 4253 is the last that fits; a life until then ends no earlier than anybody can notice.
+            Some(at) => u64::try_from(at.as_micros()).unwrap_or(0).min(Self::EXPIRY_MAX) << Self::EXPIRY_SHIFT,
+            None => Self::FOREVER,
+        };
+        Self(kind | expiry)
+    }
+
+    pub(crate) fn with(self, flag: u64, set: bool) -> Self {
+        if set { Self(self.0 | flag) } else { self }
+    }
+
+    pub(crate) fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(crate) fn kind(self) -> EntryKind {
+        match self.0 & Self::KIND {
+            0 => EntryKind::ServiceToken,
+            1 => EntryKind::ApiToken,
+            _ => EntryKind::ManagementToken,
+        }
+    }
+
+    pub(crate) fn is_expired(self, now: Timestamp) -> bool {
+        let expiry = i64::try_from(self.0 >> Self::EXPIRY_SHIFT).unwrap_or(i64::MAX);
+        !self.has(Self::FOREVER) && now.as_micros() >= expiry
+    }
+}
+
+/// What a change sets in an entry, and a reader gets out of it, all of one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    pub(crate) digest: DigestWords,
+    pub(crate) state: State,
+    pub(crate) account: u32,
+}
+
+/// Exactly one cache line.
+///
+/// `sequence` is 0 in a slot never used, 1 while its first content is written, then odd during a change and even
+/// between changes. Key and handle stay from the first content on, for as long as the entry lives in its table.
+/// `seen` is outside of all this: seconds since the epoch, 0 for never.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Entry {
+    sequence: AtomicU32,
+    seen: AtomicU32,
+    key: [AtomicU64; 2],
+    digest: [AtomicU64; 3],
+    state: AtomicU64,
+    account: AtomicU32,
+    handle: AtomicU32,
+}
+
+impl Entry {
+    /// The content, and a ticket to ask later whether it still is. Waits while a change is being written.
+    #[inline]
+    pub(crate) fn read(&self) -> (Words, Ticket) {
+        loop {
+            let ticket = Ticket(self.sequence.load(Ordering::Acquire));
+            if ticket.0 & 1 == 0 {
+                let words = self.words();
+                if self.is_unchanged(ticket) {
+                    return (words, ticket);
+                }
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Whether nothing was written since the ticket was given.
+    #[inline]
+    pub(crate) fn is_unchanged(&self, ticket: Ticket) -> bool {
+        // Every read before this line happens before the sequence is read again.
+        fence(Ordering::Acquire);
+        self.sequence.load(Ordering::Relaxed) == ticket.0
+    }
+
+    #[inline]
+    fn words(&self) -> Words {
+        let [d0, d1, d2] = &self.digest;
+        Words {
+            digest: [d0, d1, d2].map(|word| word.load(Ordering::Relaxed)),
+            state: State(self.state.load(Ordering::Relaxed)),
+            account: self.account.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether the slot has content that readers may see; once it has, it keeps key and handle.
+    #[inline]
+    pub(crate) fn is_used(&self) -> bool {
+        self.sequence.load(Ordering::Acquire) > 1
+    }
+
+    /// The key of a used slot.
+    #[inline]
+    pub(crate) fn key(&self) -> Key {
+        let [first, second] = &self.key;
+        Key([first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)])
+    }
+
+    /// The handle of a used slot.
+    #[inline]
+    pub(crate) fn handle(&self) -> u32 {
+        self.handle.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn seen(&self) -> u32 {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    /// Whether this moved the mark forward.
+    #[inline]
+    pub(crate) fn mark_seen(&self, secs: u32) -> bool {
+        self.seen.load(Ordering::Relaxed) < secs && self.seen.fetch_max(secs, Ordering::Relaxed) < secs
+    }
+
+    /// Gives an unused slot its content. One writer at a time.
+    pub(crate) fn fill(&self, key: Key, handle: u32, words: &Words) {
+        self.change(|| {
+            for (place, word) in self.key.iter().zip(key.0) {
+                place.store(word, Ordering::Relaxed);
+            }
+            self.handle.store(handle, Ordering::Relaxed);
+            self.store(words);
+        });
+    }
+
+    /// Replaces the content of a used slot, together with whatever `beside` changes elsewhere. One writer at a time.
+    pub(crate) fn replace(&self, words: &Words, beside: impl FnOnce()) {
+        self.change(|| {
+            beside();
+            self.store(words);
+        });
+    }
+
+    fn change(&self, write: impl FnOnce()) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence.wrapping_add(1), Ordering::Release);
+        // Nothing that follows is seen before the odd number is.
+        fence(Ordering::Release);
+        write();
+        // 0 would say that the slot was never used.
+        let after = sequence.wrapping_add(2);
+        self.sequence.store(if after == 0 { 2 } else { after }, Ordering::Release);
+    }
+
+    fn store(&self, words: &Words) {
+        for (place, word) in self.digest.iter().zip(words.digest) {
+            place.store(word, Ordering::Relaxed);
+        }
+        self.state.store(words.state.0, Ordering::Relaxed);
+        self.account.store(words.account, Ordering::Relaxed);
+    }
+
+    /// Starts to bring the entry into the cache, without waiting for it.
+    #[inline]
+    pub(crate) fn warm(&self) {
+        std::hint::black_box(self.sequence.load(Ordering::Relaxed));
+    }
+}
+
+/// Stands for one content of one entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket(u32);

@@ -1,0 +1,228 @@
+//! A shard: a flat table with open addressing, replaced as a whole when it must grow.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::entry::{Entry, Words};
+use super::hash::{Key, spread};
+
+/// Beyond this share of used slots, look-ups become long.
+const FULL: (usize, usize) = (85, 100);
+/// The share that a table grows to have. It leaves room for two fifths more before the next time.
+const ROOMY: (usize, usize) = (60, 100);
+/// The share that a table of announced size has, so that ten million tokens fit 80 bytes each.
+const DENSE: (usize, usize) = (81, 100);
+const LENGTH_MIN: usize = 16;
+
+/// Slots in one row, and one bit for each whose last-seen mark moved since it was last drained.
+#[derive(Debug)]
+pub(crate) struct Table {
+    entries: Box<[Entry]>,
+    marked: Box<[AtomicU64]>,
+}
+
+impl Table {
+    fn new(length: usize) -> Self {
+        Self {
+            entries: (0..length).map(|_| Entry::default()).collect(),
+            marked: (0..length.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// The slots in the order in which a key with this hash may be in them.
+    #[inline]
+    fn probe(&self, hash: u64) -> impl Iterator<Item = (usize, &Entry)> {
+        let start = self.home(hash);
+        let (before, after) = self.entries.split_at_checked(start).unwrap_or((&[], &self.entries));
+        (start..).zip(after).chain((0..).zip(before))
+    }
+
+    // The upper bits chose the shard.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        spread(hash << super::SHARD_BITS, self.entries.len())
+    }
+
+    /// Starts to bring the slot where a key most probably is into the cache.
+    #[inline]
+    pub(crate) fn warm(&self, hash: u64) {
+        if let Some(entry) = self.entries.get(self.home(hash)) {
+            entry.warm();
+        }
+    }
+
+    /// The entry of a key, and the number of slots that were looked at.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: Key) -> (Option<&Entry>, usize) {
+        let mut probes = 0;
+        for (_, entry) in self.probe(hash) {
+            probes += 1;
+            if !entry.is_used() {
+                break;
+            }
+            if entry.key() == key {
+                return (Some(entry), probes);
+            }
+        }
+        (None, probes)
+    }
+
+    /// The entry that has a handle, by the hash of its key.
+    fn find_handle(&self, hash: u64, handle: u32) -> Option<(usize, &Entry)> {
+        self.probe(hash).take_while(|(_, entry)| entry.is_used()).find(|(_, entry)| entry.handle() == handle)
+    }
+
+    fn find_unused(&self, hash: u64) -> Option<(usize, &Entry)> {
+        self.probe(hash).find(|(_, entry)| !entry.is_used())
+    }
+
+    fn set_marked(&self, slot: usize) {
+        if let Some(word) = self.marked.get(slot / 64) {
+            let bit = 1 << (slot % 64);
+            if word.load(Ordering::Relaxed) & bit == 0 {
+                word.fetch_or(bit, Ordering::AcqRel);
+            }
+        }
+    }
+
+    fn is_marked(&self, slot: usize) -> bool {
+        self.marked.get(slot / 64).is_some_and(|word| word.load(Ordering::Acquire) & 1 << (slot % 64) != 0)
+    }
+
+    /// Every slot whose mark moved, once.
+    fn take_marked(&self) -> impl Iterator<Item = usize> {
+        self.marked.iter().enumerate().flat_map(|(index, word)| {
+            let mut bits = if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) };
+            std::iter::from_fn(move || {
+                let bit = usize::try_from(bits.trailing_zeros()).unwrap_or_default();
+                (bits != 0).then(|| {
+                    bits &= bits - 1;
+                    index * 64 + bit
+                })
+            })
+        })
+    }
+}
+
+pub(crate) struct Shard {
+    table: ArcSwap<Table>,
+    /// The number of used slots, deleted entries included. Whoever writes to the table holds the lock.
+    used: Mutex<usize>,
+}
+
+/// What is looked up in, for as long as it is held.
+pub(crate) type Held = Guard<Arc<Table>>;
+
+impl Shard {
+    /// A shard with room for an announced number of entries.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        let table = Table::new(length_for(capacity, DENSE));
+        Self { table: ArcSwap::from_pointee(table), used: Mutex::new(0) }
+    }
+
+    #[inline]
+    pub(crate) fn load(&self) -> Held {
+        self.table.load()
+    }
+
+    pub(crate) fn write(&self) -> Writer<'_> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        Writer { shard: self, table: self.table.load_full(), used }
+    }
+
+    /// Moves the mark of the entry that has this handle, if that is news.
+    pub(crate) fn mark_seen(&self, hash: u64, handle: u32, secs: u32) {
+        let mut table = self.table.load();
+        loop {
+            match table.find_handle(hash, handle) {
+                Some((slot, entry)) if entry.mark_seen(secs) => table.set_marked(slot),
+                _ => return,
+            }
+            // Either this sees the table that replaced the marked one, or whoever replaces it sees the mark.
+            fence(Ordering::SeqCst);
+            let current = self.table.load();
+            if Arc::ptr_eq(&table, &current) {
+                return;
+            }
+            table = current;
+        }
+    }
+
+    /// The handle and the mark of every entry whose mark moved since the last time.
+    pub(crate) fn drain_seen(&self) -> Vec<(u32, u32)> {
+        let writer = self.write();
+        let slots = writer.table.take_marked();
+        slots.filter_map(|slot| writer.table.entries.get(slot)).map(|entry| (entry.handle(), entry.seen())).collect()
+    }
+}
+
+/// The right to write to a shard.
+pub(crate) struct Writer<'s> {
+    shard: &'s Shard,
+    table: Arc<Table>,
+    used: MutexGuard<'s, usize>,
+}
+
+impl Writer<'_> {
+    pub(crate) fn find(&self, hash: u64, key: Key) -> Option<&Entry> {
+        self.table.find(hash, key).0
+    }
+
+    pub(crate) fn find_handle(&self, hash: u64, handle: u32) -> Option<&Entry> {
+        self.table.find_handle(hash, handle).map(|(_, entry)| entry)
+    }
+
+    /// The entries of the shard, deleted ones included.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.table.entries.iter().filter(|entry| entry.is_used())
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        (*self.used + 1) * FULL.1 > self.table.entries.len() * FULL.0
+    }
+
+    /// Adds an entry whose key is not in the table. There must be room.
+    pub(crate) fn insert(&mut self, hash: u64, key: Key, handle: u32, seen: u32, words: &Words) {
+        if let Some((_, entry)) = self.table.find_unused(hash) {
+            entry.mark_seen(seen);
+            entry.fill(key, handle, words);
+            *self.used += 1;
+        }
+    }
+
+    /// Moves everything but what to forget into a roomier table, and lets readers have that one.
+    /// Returns the handles of what was forgotten.
+    pub(crate) fn rebuild(&mut self, hash: impl Fn(Key) -> u64, forget: impl Fn(&Entry) -> bool) -> Vec<u32> {
+        let old = Arc::clone(&self.table);
+        let used = old.entries.iter().enumerate().filter(|(_, entry)| entry.is_used());
+        let (forgotten, kept): (Vec<_>, Vec<_>) = used.partition(|(_, entry)| forget(entry));
+        let new = Arc::new(Table::new(length_for(kept.len() + 1, ROOMY)));
+        let mut moved = Vec::with_capacity(kept.len());
+        for (slot, from) in kept {
+            let key = from.key();
+            if let Some((to_slot, to)) = new.find_unused(hash(key)) {
+                to.fill(key, from.handle(), &from.read().0);
+                moved.push((slot, from, to_slot, to));
+            }
+        }
+        self.shard.table.store(Arc::clone(&new));
+        // Marks up to here went to the old table; whoever sets one from here on looks again and finds the new one.
+        fence(Ordering::SeqCst);
+        *self.used = moved.len();
+        for (slot, from, to_slot, to) in moved {
+            to.mark_seen(from.seen());
+            if old.is_marked(slot) {
+                new.set_marked(to_slot);
+            }
+        }
+        self.table = new;
+        forgotten.into_iter().map(|(_, entry)| entry.handle()).collect()
+    }
+}
+
+fn length_for(entries: usize, share: (usize, usize)) -> usize {
+    (entries.saturating_mul(share.1) / share.0 + 1).max(LENGTH_MIN)
+}

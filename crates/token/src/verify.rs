@@ -1,0 +1,169 @@
+//! The decision about one presented credential.
+
+use crate::credential::Credential;
+use crate::demand::Demand;
+use crate::digest::{BearerKind, Digest};
+use crate::id::ClientId;
+use crate::index::{Candidate, EntryKind, Handle, Index, State, compared, same_digest};
+use crate::time::Timestamp;
+
+/// Decides about a credential: is it right, is it active and unexpired, does it meet the demand, in this order.
+///
+/// It reads memory only, takes no lock that a writer holds for longer than one entry, and doesn't allocate. An unknown
+/// id and a wrong secret take the same work and get the same answer.
+pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: Timestamp) -> Decision {
+    match credential {
+        Credential::Pair { client_id, secret } => {
+            let place = index.place_of_client(client_id);
+            // A miss in the cache takes longer than the digest: let it happen meanwhile.
+            place.warm();
+            let digest = index.digest_key().pair(client_id, secret);
+            place.judge(|candidate| judge(index, candidate, EntryKind::ServiceToken, &digest, demand, now))
+        }
+        Credential::UnknownPair { secret } => {
+            let client_id = ClientId::from_bytes([0; 16]);
+            let place = index.place_of_client(&client_id);
+            let digest = index.digest_key().pair(&client_id, secret);
+            place.judge(|candidate| {
+                let unknown = Candidate { is_known: false, ..*candidate };
+                judge(index, &unknown, EntryKind::ServiceToken, &digest, demand, now)
+            })
+        }
+        Credential::Bearer { kind: BearerKind::ApiToken, token } => {
+            let digest = index.digest_key().bearer(BearerKind::ApiToken, token);
+            let place = index.place_of_bearer(&digest);
+            place.judge(|candidate| judge(index, candidate, EntryKind::ApiToken, &digest, demand, now))
+        }
+        Credential::Bearer { kind: BearerKind::ManagementToken | BearerKind::GlobalKey, .. } => Decision::INVALID,
+    }
+}
+
+/// Whether a credential is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is.
+    Allow(Verified),
+    /// It isn't.
+    Refuse(Refusal),
+}
+
+impl Decision {
+    const INVALID: Self = Self::Refuse(Refusal { reason: Reason::Invalid, handle: None });
+}
+
+/// An admitted credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Which one: [`Index::describe`] says more.
+    pub handle: Handle,
+    /// What it is.
+    pub kind: Kind,
+    /// Which of its secrets was presented.
+    pub slot_used: SecretSlot,
+}
+
+/// What an admitted credential is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A service token.
+    ServiceToken,
+    /// An API token.
+    ApiToken,
+}
+
+/// Which secret of a credential was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SecretSlot {
+    /// The current one.
+    Current,
+    /// The one before, within its grace period.
+    Previous,
+}
+
+/// A refused credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// Which one, if its secret was right.
+    pub handle: Option<Handle>,
+}
+
+/// Why a credential is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Unknown, wrong, deleted, or a secret whose grace period has ended.
+    Invalid,
+    /// Right, but its time is up.
+    Expired,
+    /// Right, but disabled or suspended.
+    Disabled,
+    /// Right, but revoked.
+    Revoked,
+    /// Good, but not for what is demanded.
+    NotPermitted,
+}
+
+impl Reason {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Expired => "expired",
+            Self::Disabled => "disabled",
+            Self::Revoked => "revoked",
+            Self::NotPermitted => "not_permitted",
+        }
+    }
+}
+
+#[inline]
+fn judge(
+    index: &Index,
+    candidate: &Candidate,
+    kind: EntryKind,
+    digest: &Digest,
+    demand: &Demand,
+    now: Timestamp,
+) -> Decision {
+    let state = candidate.words.state;
+    let is_current = same_digest(candidate.words.digest, compared(digest)) && candidate.is_known;
+    let slot_used = if is_current {
+        SecretSlot::Current
+    } else if is_previous(index, candidate, digest, now) {
+        SecretSlot::Previous
+    } else {
+        return Decision::INVALID;
+    };
+    if state.has(State::DELETED) || state.kind() != kind {
+        return Decision::INVALID;
+    }
+    let refuse = |reason| Decision::Refuse(Refusal { reason, handle: Some(candidate.handle) });
+    if state.has(State::REVOKED) {
+        return refuse(Reason::Revoked);
+    }
+    if state.has(State::DISABLED) {
+        return refuse(Reason::Disabled);
+    }
+    if state.is_expired(now) {
+        return refuse(Reason::Expired);
+    }
+    if !demand.is_met(index, candidate) {
+        return refuse(Reason::NotPermitted);
+    }
+    let kind = match kind {
+        EntryKind::ServiceToken => Kind::ServiceToken,
+        EntryKind::ApiToken => Kind::ApiToken,
+        EntryKind::ManagementToken => return Decision::INVALID,
+    };
+    Decision::Allow(Verified { handle: candidate.handle, kind, slot_used })
+}
+
+/// Whether the secret is the one before, still within its grace. Where it isn't, the work is the same as for an unknown id.
+#[cold]
+fn is_previous(index: &Index, candidate: &Candidate, digest: &Digest, now: Timestamp) -> bool {
+    index.even_out(candidate);
+    let (previous, running) = index.previous(candidate, now);
+    let same = same_digest(previous, compared(digest));
+    same && running && candidate.is_known && candidate.words.state.has(State::HAS_PREVIOUS)
+}
