@@ -54,9 +54,7 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<(T, Option<ResultInfo>), Error> {
-        let given = || Error::Address {
-            given: self.base.clone(),
-        };
+        let given = || Error::Address { given: self.base.clone() };
         let mut url = Url::parse(&format!("{}/{path}", self.base)).map_err(|_invalid| given())?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -65,17 +63,11 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let lost = |source: reqwest::Error| Error::Transport {
-            address: self.base.clone(),
-            source: source.without_url(),
-        };
+        let lost =
+            |source: reqwest::Error| Error::Transport { address: self.base.clone(), source: source.without_url() };
         let response = request.send().await.map_err(lost)?;
         let status = response.status().as_u16();
-        let request_id = response
-            .headers()
-            .get("x-request-id")
-            .and_then(|id| id.to_str().ok())
-            .map(str::to_owned);
+        let request_id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         let body = response.bytes().await.map_err(lost)?;
         envelope::parse(status, request_id, &body)
     }
@@ -89,9 +81,7 @@ fn encryption(wanted: bool) -> Result<ClientConfig, Error> {
         .with_safe_default_protocol_versions()
         .map_err(Error::Encryption)?;
     let builder = if wanted {
-        builder
-            .with_platform_verifier()
-            .map_err(Error::Encryption)?
+        builder.with_platform_verifier().map_err(Error::Encryption)?
     } else {
         builder.with_root_certificates(RootCertStore::empty())
     };
@@ -100,9 +90,7 @@ fn encryption(wanted: bool) -> Result<ClientConfig, Error> {
 
 /// The address with its path, without a slash at the end, and whether it is encrypted.
 fn parse_address(address: &str) -> Result<(String, bool), Error> {
-    let refused = || Error::Address {
-        given: redacted(address),
-    };
+    let refused = || Error::Address { given: redacted(address) };
     let url = Url::parse(address).map_err(|_invalid| refused())?;
     let encrypted = match url.scheme() {
         "https" => true,
@@ -146,35 +134,14 @@ mod tests {
     fn addresses() {
         check("http://127.0.0.1:8787", "http://127.0.0.1:8787/client/v4");
         check("http://127.0.0.1:8787/", "http://127.0.0.1:8787/client/v4");
-        check(
-            "http://127.0.0.1:8787/client/v4/",
-            "http://127.0.0.1:8787/client/v4",
-        );
-        check(
-            "https://api.example.com/client/v4",
-            "https://api.example.com/client/v4",
-        );
-        check(
-            "https://example.com/countersign",
-            "https://example.com/countersign",
-        );
+        check("http://127.0.0.1:8787/client/v4/", "http://127.0.0.1:8787/client/v4");
+        check("https://api.example.com/client/v4", "https://api.example.com/client/v4");
+        check("https://example.com/countersign", "https://example.com/countersign");
         check("http://[::1]:8787", "http://[::1]:8787/client/v4");
-        check(
-            "127.0.0.1:8787",
-            "`127.0.0.1:8787` is not an http:// or https:// address",
-        );
-        check(
-            "ftp://example.com",
-            "`ftp://example.com` is not an http:// or https:// address",
-        );
-        check(
-            "http://a:b@example.com",
-            "`…@example.com` is not an http:// or https:// address",
-        );
-        check(
-            "http://example.com/?a=b",
-            "`http://example.com/?a=b` is not an http:// or https:// address",
-        );
+        check("127.0.0.1:8787", "`127.0.0.1:8787` is not an http:// or https:// address");
+        check("ftp://example.com", "`ftp://example.com` is not an http:// or https:// address");
+        check("http://a:b@example.com", "`…@example.com` is not an http:// or https:// address");
+        check("http://example.com/?a=b", "`http://example.com/?a=b` is not an http:// or https:// address");
         check("", "`` is not an http:// or https:// address");
     }
 }

@@ -66,9 +66,7 @@ mod tests {
 
     #[test]
     fn a_token_that_is_no_header_value_is_refused_without_being_named() {
-        let error = Credential::api_token("csat_\n0123456789")
-            .headers()
-            .unwrap_err();
+        let error = Credential::api_token("csat_\n0123456789").headers().unwrap_err();
         assert!(!error.to_string().contains("0123456789"), "{error}");
     }
 }

@@ -54,33 +54,21 @@ pub(crate) fn parse<T: DeserializeOwned>(
 ) -> Result<(T, Option<ResultInfo>), Error> {
     let unexpected = |problem: String| Error::Unexpected { status, problem };
     if (200..300).contains(&status) {
-        let envelope: Envelope<T> =
-            serde_json::from_slice(body).map_err(|error| unexpected(error.to_string()))?;
+        let envelope: Envelope<T> = serde_json::from_slice(body).map_err(|error| unexpected(error.to_string()))?;
         if envelope.success != Some(true) {
             return Err(unexpected("`success` is not true".to_owned()));
         }
-        let result = envelope
-            .result
-            .ok_or_else(|| unexpected("`result` is missing".to_owned()))?;
+        let result = envelope.result.ok_or_else(|| unexpected("`result` is missing".to_owned()))?;
         return Ok((result, envelope.result_info));
     }
     // The result of a failure is null; whatever it may be, it is not wanted.
-    let envelope: Envelope<serde::de::IgnoredAny> = serde_json::from_slice(body)
-        .map_err(|_foreign| unexpected("the body is not an error envelope".to_owned()))?;
-    let problems: Vec<Problem> = envelope
-        .errors
-        .unwrap_or_default()
-        .into_iter()
-        .map(Problem::from)
-        .collect();
+    let envelope: Envelope<serde::de::IgnoredAny> =
+        serde_json::from_slice(body).map_err(|_foreign| unexpected("the body is not an error envelope".to_owned()))?;
+    let problems: Vec<Problem> = envelope.errors.unwrap_or_default().into_iter().map(Problem::from).collect();
     if problems.is_empty() {
         return Err(unexpected("the error envelope names no error".to_owned()));
     }
-    Err(Error::Refused(Refusal {
-        status,
-        problems,
-        request_id,
-    }))
+    Err(Error::Refused(Refusal { status, problems, request_id }))
 }
 
 #[cfg(test)]
@@ -97,16 +85,8 @@ mod tests {
 
     #[test]
     fn answers() {
-        check(
-            200,
-            r#"{"success":true,"errors":[],"messages":[],"result":{"id":"x"}}"#,
-            r#"{"id":"x"}"#,
-        );
-        check(
-            201,
-            r#"{"success":true,"errors":null,"messages":null,"result":[]}"#,
-            "[]",
-        );
+        check(200, r#"{"success":true,"errors":[],"messages":[],"result":{"id":"x"}}"#, r#"{"id":"x"}"#);
+        check(201, r#"{"success":true,"errors":null,"messages":null,"result":[]}"#, "[]");
         check(
             404,
             r#"{"success":false,"errors":[{"code":12135,"message":"access.api.error.not_found"}],"messages":[],"result":null}"#,

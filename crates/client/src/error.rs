@@ -71,11 +71,7 @@ impl Error {
     pub fn is_unsent(&self) -> bool {
         match self {
             Self::Transport { source, .. } => source.is_connect(),
-            Self::Address { .. }
-            | Self::Credential
-            | Self::Id { .. }
-            | Self::Setup(_)
-            | Self::Encryption(_) => true,
+            Self::Address { .. } | Self::Credential | Self::Id { .. } | Self::Setup(_) | Self::Encryption(_) => true,
             Self::Refused(_) | Self::Unexpected { .. } => false,
         }
     }

@@ -18,18 +18,12 @@ pub enum Scope {
 impl Scope {
     /// The account with this id, 32 lower-case hex digits.
     pub fn account(id: &str) -> Result<Self, Error> {
-        id.parse().map(Self::Account).map_err(|source| Error::Id {
-            what: "account",
-            source,
-        })
+        id.parse().map(Self::Account).map_err(|source| Error::Id { what: "account", source })
     }
 
     /// The zone with this id, 32 lower-case hex digits.
     pub fn zone(id: &str) -> Result<Self, Error> {
-        id.parse().map(Self::Zone).map_err(|source| Error::Id {
-            what: "zone",
-            source,
-        })
+        id.parse().map(Self::Zone).map_err(|source| Error::Id { what: "zone", source })
     }
 }
 

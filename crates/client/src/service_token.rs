@@ -84,10 +84,7 @@ pub struct NewServiceToken {
     /// 1 to 350 characters.
     pub name: String,
     /// How long it lives; the server's default is a year.
-    #[serde(
-        serialize_with = "duration_if_any",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "duration_if_any", skip_serializing_if = "Option::is_none")]
     pub duration: Option<TokenDuration>,
     /// Whether it admits from the start; the server's default is that it does.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,12 +97,7 @@ pub struct NewServiceToken {
 impl NewServiceToken {
     /// A token of that name, everything else as the server does by default.
     pub fn named(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            duration: None,
-            enabled: None,
-            client_secret_version: None,
-        }
+        Self { name: name.into(), duration: None, enabled: None, client_secret_version: None }
     }
 }
 
@@ -116,10 +108,7 @@ pub struct UpdateServiceToken {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A new duration, counted from now if it differs from the present text.
-    #[serde(
-        serialize_with = "duration_if_any",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(serialize_with = "duration_if_any", skip_serializing_if = "Option::is_none")]
     pub duration: Option<TokenDuration>,
     /// Whether the token admits.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,10 +117,7 @@ pub struct UpdateServiceToken {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_secret_version: Option<u32>,
     /// When the secret before the present one ends, or the present one if this update makes a new one.
-    #[serde(
-        rename = "previous_client_secret_expires_at",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "previous_client_secret_expires_at", skip_serializing_if = "Option::is_none")]
     pub grace: Option<Grace>,
 }
 
@@ -166,36 +152,19 @@ pub struct ListFilter {
 impl Client {
     /// The tokens of `scope`, oldest first, page by page. Nothing is asked before [`Pages::next`].
     pub fn list_service_tokens<'c>(&'c self, scope: &Scope, filter: ListFilter) -> Pages<'c> {
-        Pages {
-            client: self,
-            path: format!("{scope}/access/service_tokens"),
-            filter,
-            next: Some(1),
-        }
+        Pages { client: self, path: format!("{scope}/access/service_tokens"), filter, next: Some(1) }
     }
 
     /// One token.
-    pub async fn find_service_token(
-        &self,
-        scope: &Scope,
-        id: &ServiceTokenId,
-    ) -> Result<ServiceToken, Error> {
-        let (wire, _) = self
-            .send::<ServiceToken>(Method::GET, &path(scope, id), &[], NOTHING)
-            .await?;
+    pub async fn find_service_token(&self, scope: &Scope, id: &ServiceTokenId) -> Result<ServiceToken, Error> {
+        let (wire, _) = self.send::<ServiceToken>(Method::GET, &path(scope, id), &[], NOTHING).await?;
         Ok(wire)
     }
 
     /// Makes a token. A lost answer leaves open whether one was made, so nothing is repeated here.
-    pub async fn create_service_token(
-        &self,
-        scope: &Scope,
-        new: &NewServiceToken,
-    ) -> Result<Issued, Error> {
+    pub async fn create_service_token(&self, scope: &Scope, new: &NewServiceToken) -> Result<Issued, Error> {
         let path = format!("{scope}/access/service_tokens");
-        let (wire, _) = self
-            .send::<WithSecret>(Method::POST, &path, &[], Some(new))
-            .await?;
+        let (wire, _) = self.send::<WithSecret>(Method::POST, &path, &[], Some(new)).await?;
         wire.issued()
     }
 
@@ -206,13 +175,8 @@ impl Client {
         id: &ServiceTokenId,
         update: &UpdateServiceToken,
     ) -> Result<Updated, Error> {
-        let (wire, _) = self
-            .send::<WithSecret>(Method::PUT, &path(scope, id), &[], Some(update))
-            .await?;
-        Ok(Updated {
-            token: wire.token,
-            client_secret: wire.client_secret.map(Secret::from),
-        })
+        let (wire, _) = self.send::<WithSecret>(Method::PUT, &path(scope, id), &[], Some(update)).await?;
+        Ok(Updated { token: wire.token, client_secret: wire.client_secret.map(Secret::from) })
     }
 
     /// Makes a new secret. The old one ends as `grace` says.
@@ -227,34 +191,20 @@ impl Client {
             Grace::Until(_) => Rotation { grace: Some(grace) },
         };
         let path = format!("{}/rotate", path(scope, id));
-        let (wire, _) = self
-            .send::<WithSecret>(Method::POST, &path, &[], Some(&body))
-            .await?;
+        let (wire, _) = self.send::<WithSecret>(Method::POST, &path, &[], Some(&body)).await?;
         wire.issued()
     }
 
     /// Makes the token live a year from now, if it would not live longer anyway.
-    pub async fn refresh_service_token(
-        &self,
-        scope: &Scope,
-        id: &ServiceTokenId,
-    ) -> Result<ServiceToken, Error> {
+    pub async fn refresh_service_token(&self, scope: &Scope, id: &ServiceTokenId) -> Result<ServiceToken, Error> {
         let path = format!("{}/refresh", path(scope, id));
-        let (wire, _) = self
-            .send::<ServiceToken>(Method::POST, &path, &[], NOTHING)
-            .await?;
+        let (wire, _) = self.send::<ServiceToken>(Method::POST, &path, &[], NOTHING).await?;
         Ok(wire)
     }
 
     /// Deletes the token and gives it back as it was.
-    pub async fn delete_service_token(
-        &self,
-        scope: &Scope,
-        id: &ServiceTokenId,
-    ) -> Result<ServiceToken, Error> {
-        let (wire, _) = self
-            .send::<ServiceToken>(Method::DELETE, &path(scope, id), &[], NOTHING)
-            .await?;
+    pub async fn delete_service_token(&self, scope: &Scope, id: &ServiceTokenId) -> Result<ServiceToken, Error> {
+        let (wire, _) = self.send::<ServiceToken>(Method::DELETE, &path(scope, id), &[], NOTHING).await?;
         Ok(wire)
     }
 }
@@ -277,21 +227,10 @@ impl Pages<'_> {
         let number = page.to_string();
         let mut query = vec![("page", number.as_str()), ("per_page", PER_PAGE)];
         query.extend(self.filter.name.as_deref().map(|name| ("name", name)));
-        query.extend(
-            self.filter
-                .search
-                .as_deref()
-                .map(|search| ("search", search)),
-        );
-        let (tokens, info) = self
-            .client
-            .send::<Vec<ServiceToken>>(Method::GET, &self.path, &query, NOTHING)
-            .await?;
+        query.extend(self.filter.search.as_deref().map(|search| ("search", search)));
+        let (tokens, info) = self.client.send::<Vec<ServiceToken>>(Method::GET, &self.path, &query, NOTHING).await?;
         // Where the server counts no pages, the one after the last is empty.
-        let last = tokens.is_empty()
-            || info
-                .and_then(|info| info.total_pages)
-                .is_some_and(|pages| page >= pages);
+        let last = tokens.is_empty() || info.and_then(|info| info.total_pages).is_some_and(|pages| page >= pages);
         self.next = (!last).then(|| page.saturating_add(1));
         Ok((!tokens.is_empty()).then_some(tokens))
     }
@@ -314,10 +253,7 @@ fn path(scope: &Scope, id: &ServiceTokenId) -> String {
 
 #[derive(Serialize)]
 struct Rotation {
-    #[serde(
-        rename = "previous_client_secret_expires_at",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "previous_client_secret_expires_at", skip_serializing_if = "Option::is_none")]
     grace: Option<Grace>,
 }
 
@@ -331,57 +267,37 @@ struct WithSecret {
 impl WithSecret {
     fn issued(self) -> Result<Issued, Error> {
         match self.client_secret {
-            Some(secret) => Ok(Issued {
-                token: self.token,
-                client_secret: Secret::from(secret),
-            }),
-            None => Err(Error::Unexpected {
-                status: 200,
-                problem: "the answer has no `client_secret`".to_owned(),
-            }),
+            Some(secret) => Ok(Issued { token: self.token, client_secret: Secret::from(secret) }),
+            None => Err(Error::Unexpected { status: 200, problem: "the answer has no `client_secret`".to_owned() }),
         }
     }
 }
 
 fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ServiceTokenId, D::Error> {
-    String::deserialize(deserializer)?
-        .parse()
-        .map_err(D::Error::custom)
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
 fn parsed_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     Timestamp::parse_rfc3339(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-fn parsed_if_any<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Timestamp>, D::Error> {
+fn parsed_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text: Option<String> = Option::deserialize(deserializer)?;
-    text.map(|text| Timestamp::parse_rfc3339(&text).map_err(D::Error::custom))
-        .transpose()
+    text.map(|text| Timestamp::parse_rfc3339(&text).map_err(D::Error::custom)).transpose()
 }
 
-fn displayed<S: Serializer>(
-    value: &impl std::fmt::Display,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn displayed<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
-fn displayed_if_any<S: Serializer>(
-    value: &Option<Timestamp>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn displayed_if_any<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(time) => serializer.collect_str(time),
         None => serializer.serialize_none(),
     }
 }
 
-fn duration_if_any<S: Serializer>(
-    value: &Option<TokenDuration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn duration_if_any<S: Serializer>(value: &Option<TokenDuration>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(duration) => serializer.serialize_str(duration.as_str()),
         None => serializer.serialize_none(),
@@ -399,17 +315,10 @@ mod tests {
 
     #[test]
     fn the_secret_is_apart_from_the_token_and_never_shown() {
-        let issued = serde_json::from_str::<WithSecret>(ISSUED)
-            .unwrap()
-            .issued()
-            .unwrap();
+        let issued = serde_json::from_str::<WithSecret>(ISSUED).unwrap().issued().unwrap();
         assert_eq!(issued.client_secret.expose(), "csec_secret");
         assert!(!format!("{issued:?}").contains("csec_secret"));
-        assert!(
-            !serde_json::to_string(&issued.token)
-                .unwrap()
-                .contains("csec_secret")
-        );
+        assert!(!serde_json::to_string(&issued.token).unwrap().contains("csec_secret"));
         assert_eq!(issued.token.created_at.to_string(), "2025-09-25T22:26:26Z");
         assert_eq!(issued.token.last_seen_at, None);
     }
@@ -423,18 +332,12 @@ mod tests {
         let year = Timestamp::parse_rfc3339("2031-01-02T03:04:05Z").unwrap();
         check(&NewServiceToken::named("x"), r#"{"name":"x"}"#);
         check(
-            &NewServiceToken {
-                duration: Some(TokenDuration::parse("1h").unwrap()),
-                ..NewServiceToken::named("x")
-            },
+            &NewServiceToken { duration: Some(TokenDuration::parse("1h").unwrap()), ..NewServiceToken::named("x") },
             r#"{"name":"x","duration":"1h"}"#,
         );
         check(&UpdateServiceToken::default(), "{}");
         check(
-            &UpdateServiceToken {
-                grace: Some(Grace::Ends),
-                ..UpdateServiceToken::default()
-            },
+            &UpdateServiceToken { grace: Some(Grace::Ends), ..UpdateServiceToken::default() },
             r#"{"previous_client_secret_expires_at":null}"#,
         );
         check(

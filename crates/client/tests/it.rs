@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use countersign_client::{
-    Client, Credential, Error, Grace, ListFilter, NewServiceToken, Scope, ServiceTokenId,
-};
+use countersign_client::{Client, Credential, Error, Grace, ListFilter, NewServiceToken, Scope, ServiceTokenId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -30,10 +28,7 @@ async fn answer(listener: TcpListener, answers: Vec<Option<String>>) -> Vec<Stri
         }
     }
     // Whoever asks again is heard: the test would see it.
-    assert!(
-        std::future::poll_fn(|cx| std::task::Poll::Ready(listener.poll_accept(cx).is_pending()))
-            .await
-    );
+    assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(listener.poll_accept(cx).is_pending())).await);
     asked
 }
 
@@ -42,9 +37,7 @@ fn complete(request: &[u8]) -> bool {
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
         return false;
     };
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     body.len() >= length.map_or(0, |length| length.parse().unwrap())
 }
 
@@ -73,10 +66,7 @@ fn issued(name: &str) -> String {
 }
 
 /// Runs `call` against a server with these answers, and returns its outcome and what was asked.
-async fn against<T>(
-    answers: Vec<Option<String>>,
-    call: impl AsyncFnOnce(Client) -> T,
-) -> (T, Vec<String>) {
+async fn against<T>(answers: Vec<Option<String>>, call: impl AsyncFnOnce(Client) -> T) -> (T, Vec<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let client = Client::new(&address, &Credential::api_token("csat_caller")).unwrap();
@@ -94,43 +84,27 @@ fn id() -> ServiceTokenId {
 
 #[tokio::test]
 async fn a_create_sends_what_is_meant_and_gives_the_secret_apart() {
-    let (outcome, asked) = against(
-        vec![ok("201 Created", &issued("deploy"), "")],
-        async |client| {
-            client
-                .create_service_token(&scope(), &NewServiceToken::named("deploy"))
-                .await
-        },
-    )
+    let (outcome, asked) = against(vec![ok("201 Created", &issued("deploy"), "")], async |client| {
+        client.create_service_token(&scope(), &NewServiceToken::named("deploy")).await
+    })
     .await;
     let issued = outcome.unwrap();
     assert_eq!(issued.client_secret.expose(), "csec_shown_once");
     assert_eq!(issued.token.name, "deploy");
     assert!(!format!("{issued:?}").contains("csec_shown_once"));
-    assert!(asked[0].starts_with(&format!(
-        "POST /client/v4/accounts/{ACCOUNT}/access/service_tokens HTTP/1.1\r\n"
-    )));
-    assert!(
-        asked[0].contains("authorization: Bearer csat_caller\r\n"),
-        "{}",
-        asked[0]
-    );
+    assert!(asked[0].starts_with(&format!("POST /client/v4/accounts/{ACCOUNT}/access/service_tokens HTTP/1.1\r\n")));
+    assert!(asked[0].contains("authorization: Bearer csat_caller\r\n"), "{}", asked[0]);
     assert!(asked[0].ends_with(r#"{"name":"deploy"}"#), "{}", asked[0]);
 }
 
 #[tokio::test]
 async fn a_lost_answer_is_not_asked_for_again() {
     let (outcome, asked) = against(vec![None], async |client| {
-        client
-            .create_service_token(&scope(), &NewServiceToken::named("deploy"))
-            .await
+        client.create_service_token(&scope(), &NewServiceToken::named("deploy")).await
     })
     .await;
     let error = outcome.unwrap_err();
-    assert!(
-        matches!(error, Error::Transport { .. }) && !error.is_unsent(),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::Transport { .. }) && !error.is_unsent(), "{error:?}");
     assert_eq!(asked.len(), 1);
 }
 
@@ -144,41 +118,22 @@ async fn a_list_follows_the_pages() {
             r#","result_info":{"page":1,"per_page":2,"count":2,"total_count":3,"total_pages":2}"#,
         )
     };
-    let filter = ListFilter {
-        name: Some("a b&c".to_owned()),
-        search: None,
-    };
-    let (outcome, asked) = against(
-        vec![page(&["one", "two"]), page(&["three"])],
-        async |client| client.list_service_tokens(&scope(), filter).all().await,
-    )
+    let filter = ListFilter { name: Some("a b&c".to_owned()), search: None };
+    let (outcome, asked) = against(vec![page(&["one", "two"]), page(&["three"])], async |client| {
+        client.list_service_tokens(&scope(), filter).all().await
+    })
     .await;
-    let names: Vec<String> = outcome
-        .unwrap()
-        .into_iter()
-        .map(|token| token.name)
-        .collect();
+    let names: Vec<String> = outcome.unwrap().into_iter().map(|token| token.name).collect();
     assert_eq!(names, ["one", "two", "three"]);
-    assert!(
-        asked[0].contains("?page=1&per_page=1000&name=a+b%26c HTTP"),
-        "{}",
-        asked[0]
-    );
-    assert!(
-        asked[1].contains("?page=2&per_page=1000&name=a+b%26c HTTP"),
-        "{}",
-        asked[1]
-    );
+    assert!(asked[0].contains("?page=1&per_page=1000&name=a+b%26c HTTP"), "{}", asked[0]);
+    assert!(asked[1].contains("?page=2&per_page=1000&name=a+b%26c HTTP"), "{}", asked[1]);
 }
 
 #[tokio::test]
 async fn a_list_without_a_count_ends_with_an_empty_page() {
     let full = ok("200 OK", &format!("[{}]", token("one")), "");
     let (outcome, asked) = against(vec![full, ok("200 OK", "[]", "")], async |client| {
-        client
-            .list_service_tokens(&scope(), ListFilter::default())
-            .all()
-            .await
+        client.list_service_tokens(&scope(), ListFilter::default()).all().await
     })
     .await;
     assert_eq!(outcome.unwrap().len(), 1);
@@ -189,43 +144,29 @@ async fn a_list_without_a_count_ends_with_an_empty_page() {
 async fn a_refusal_keeps_status_code_pointer_and_request_id() {
     let body = r#"{"success":false,"errors":[{"code":12130,"message":"access.api.error.invalid_request: no","source":{"pointer":"/previous_client_secret_expires_at"}}],"messages":[],"result":null}"#;
     let (outcome, asked) = against(vec![Some(http("400 Bad Request", body))], async |client| {
-        client
-            .rotate_service_token(&scope(), &id(), Grace::Ends)
-            .await
+        client.rotate_service_token(&scope(), &id(), Grace::Ends).await
     })
     .await;
     let error = outcome.unwrap_err();
     let refusal = error.refusal().unwrap();
     assert_eq!((refusal.status, refusal.has_code(12130)), (400, true));
-    assert_eq!(
-        refusal.problems[0].pointer.as_deref(),
-        Some("/previous_client_secret_expires_at")
-    );
+    assert_eq!(refusal.problems[0].pointer.as_deref(), Some("/previous_client_secret_expires_at"));
     assert_eq!(refusal.request_id.as_deref(), Some("r1"));
-    assert!(asked[0].starts_with(&format!(
-        "POST /client/v4/accounts/{ACCOUNT}/access/service_tokens/{ID}/rotate "
-    )));
+    assert!(asked[0].starts_with(&format!("POST /client/v4/accounts/{ACCOUNT}/access/service_tokens/{ID}/rotate ")));
     assert!(asked[0].ends_with("{}"));
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let elsewhere = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    let (outcome, _) = against(vec![Some(elsewhere.to_owned())], async |client| {
-        client.delete_service_token(&scope(), &id()).await
-    })
-    .await;
-    assert!(matches!(
-        outcome.unwrap_err(),
-        Error::Unexpected { status: 302, .. }
-    ));
+    let elsewhere =
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let (outcome, _) =
+        against(vec![Some(elsewhere.to_owned())], async |client| client.delete_service_token(&scope(), &id()).await)
+            .await;
+    assert!(matches!(outcome.unwrap_err(), Error::Unexpected { status: 302, .. }));
 }
 
 #[test]
 fn an_encrypted_address_is_taken() {
-    Client::new(
-        "https://countersign.example.com",
-        &Credential::api_token("csat_caller"),
-    )
-    .unwrap();
+    Client::new("https://countersign.example.com", &Credential::api_token("csat_caller")).unwrap();
 }

@@ -1,0 +1,70 @@
+//! The commands: one module each, with its flags, its help and what it does.
+
+use clap::{Parser, Subcommand};
+
+mod account;
+mod audit;
+mod init;
+mod quickstart;
+mod serve;
+mod service_token;
+mod token;
+mod user;
+mod zone;
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign quickstart                       a running server with everything in it, and commands to try
+  countersign init --data-dir /var/lib/countersign
+  countersign serve --data-dir /var/lib/countersign
+  countersign service-token list --account ID  over HTTP, with COUNTERSIGN_API_TOKEN
+
+Exit status: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.";
+
+/// Issues credentials to machines and decides, for every request, whether a presented credential is good.
+#[derive(Parser)]
+#[command(name = "countersign", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make an installation if there is none, serve it, and print commands to try
+    Quickstart(quickstart::Arguments),
+    /// Make an installation: keys, account, zone, environment, first user, tokens
+    Init(init::Arguments),
+    /// Run the server
+    Serve(serve::Arguments),
+    /// Accounts, which own everything else
+    Account(account::Arguments),
+    /// Zones, the second kind of place that holds service tokens
+    Zone(zone::Arguments),
+    /// Users, the people who own management tokens
+    User(user::Arguments),
+    /// Management API tokens, the credentials of those who manage credentials
+    Token(token::Arguments),
+    /// Service tokens, over HTTP with the caller's own credential
+    ServiceToken(service_token::Arguments),
+    /// The audit log: who changed what, when and from where
+    Audit(audit::Arguments),
+}
+
+impl CommandLine {
+    /// Does what the command line says.
+    pub async fn run(self) -> anyhow::Result<()> {
+        // Each future is boxed: the largest would otherwise be the size of all.
+        match self.command {
+            Command::Quickstart(arguments) => Box::pin(quickstart::run(arguments)).await,
+            Command::Init(arguments) => Box::pin(init::run(arguments)).await,
+            Command::Serve(arguments) => Box::pin(serve::run(arguments)).await,
+            Command::Account(arguments) => Box::pin(account::run(arguments)).await,
+            Command::Zone(arguments) => Box::pin(zone::run(arguments)).await,
+            Command::User(arguments) => Box::pin(user::run(arguments)).await,
+            Command::Token(arguments) => Box::pin(token::run(arguments)).await,
+            Command::ServiceToken(arguments) => Box::pin(service_token::run(arguments)).await,
+            Command::Audit(arguments) => Box::pin(audit::run(arguments)).await,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `countersign quickstart`
+
+mod text;
+
+use std::env;
+
+use clap::Args;
+use countersign_server::caller::{Caller, Origin, Place, Write};
+use countersign_server::config::Settings;
+use countersign_server::lifecycle::{self, Listening};
+use countersign_server::ops::{CreateServiceToken, Initialised, Issued, Ops};
+use countersign_server::store::Database;
+use countersign_server::token::digest::InstallationKey;
+use countersign_server::token::duration::TokenDuration;
+use countersign_server::token::entropy::Entropy;
+use countersign_server::token::feed::{Change, Revision, Subject};
+use countersign_server::token::id::AccountId;
+use countersign_server::token::index::Index;
+use countersign_server::token::service_token::Name;
+use countersign_server::token::time::Clock;
+
+use self::text::Things;
+use super::init::{self, First};
+use super::serve;
+use crate::flag::Serving;
+use crate::output::Output;
+use crate::{local, logging};
+
+/// The service token that the printed commands use.
+const DEMONSTRATION_NAME: &str = "quickstart";
+const DEMONSTRATION_DURATION: &str = "24h";
+
+const EXAMPLES: &str = "\
+The first time it makes an installation and prints its ids and secrets, once, with commands to paste. Every other time
+it just serves. SIGTERM and SIGINT stop it.
+
+Examples:
+  countersign quickstart
+  countersign quickstart --data-dir /tmp/try --listen 127.0.0.1:0 --gate-listen 127.0.0.1:0";
+
+/// What is made, and what the server is told.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    first: First,
+    #[command(flatten)]
+    serving: Serving,
+}
+
+/// What there is to say once the listeners are bound.
+enum Greeting {
+    /// The installation is new, and these are its secrets.
+    New(Box<Initialised>, Box<Issued>),
+    /// It was there already. How to make new secrets takes an account and its owner's address.
+    Old(Option<AccountId>, Option<String>),
+}
+
+/// Makes an installation if there is none, and serves it until a signal comes.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let settings = arguments.serving.settings()?;
+    logging::serve(&settings)?;
+    let greeting = local::with_new_store(&settings, async |ops| prepare(ops, &arguments.first).await).await?;
+
+    let mut output = Output::stdout(false);
+    let names = 2 + usize::from(settings.gate_unix.is_some());
+    let mut bound: Vec<Listening> = Vec::new();
+    let mut greeted = Ok(());
+    let served = lifecycle::serve(&settings, |listening| {
+        serve::announce(&mut output, listening);
+        bound.push(listening.clone());
+        if bound.len() == names {
+            greeted = greet(&mut output, &greeting, &bound, &settings);
+        }
+    })
+    .await;
+    if let Greeting::New(made, _) = &greeting
+        && bound.len() < names
+    {
+        // It never came to serving, for instance because a port is in use. The secrets are shown all the same: there is
+        // no other time.
+        output.fields(&init::fields(made))?;
+        output.once("The API key and the tokens are shown this once.")?;
+    }
+    if let Err(error) = greeted {
+        tracing::debug!(error = %error, "nobody reads standard output");
+    }
+    served
+}
+
+async fn prepare(ops: &Ops, first: &First) -> anyhow::Result<Greeting> {
+    if ops.store().installation().await?.is_some() {
+        let (accounts, _total) = ops.list_accounts(&Caller::Operator, None, 0, 1).await?;
+        let users = ops.list_users(&Caller::Operator).await?;
+        let owner = users.into_iter().map(|(user, _)| user).find(|user| user.installation_owner);
+        return Ok(Greeting::Old(accounts.first().map(|account| account.id), owner.map(|owner| owner.email)));
+    }
+    let made = ops.initialise(&first.installation()).await?;
+    let demonstration = demonstrate(ops, &made).await?;
+    Ok(Greeting::New(Box::new(made), Box::new(demonstration)))
+}
+
+async fn demonstrate(ops: &Ops, made: &Initialised) -> anyhow::Result<Issued> {
+    // Rights are asked of an index. This one has to know the account and no secret, so that any key will do.
+    let index = Index::new(InstallationKey::generate(&Entropy::System).digest_key(), &Entropy::System);
+    let subject = Subject::Account { id: made.account.id, pfid: made.account.pfid };
+    index.apply(&Change { revision: Revision::new(1), subject });
+    let permit = Caller::Operator.permit::<Write>(&index, Place::Account(made.account.id))?;
+    let new = CreateServiceToken {
+        name: Name::parse(DEMONSTRATION_NAME)?,
+        duration: TokenDuration::parse(DEMONSTRATION_DURATION)?,
+        enabled: true,
+        secret_version: 1,
+        previous_expires_at: None,
+    };
+    Ok(ops.create_service_token(&permit, new, &Origin::default()).await?)
+}
+
+fn greet(output: &mut Output, greeting: &Greeting, bound: &[Listening], settings: &Settings) -> std::io::Result<()> {
+    match greeting {
+        Greeting::New(made, demonstration) => {
+            let things = Things {
+                account: made.account.id,
+                api_token: &made.api_token,
+                demonstration,
+                bound,
+                now: Clock::System.now(),
+            };
+            text::welcome(output, &init::fields(made), &things)
+        }
+        Greeting::Old(account, email) => {
+            // By the name it was called by, so that the command works where it is pasted.
+            let program = env::args().next().unwrap_or_else(|| "countersign".to_owned());
+            let place = match &settings.database {
+                Database::Sqlite(_) => format!(" --data-dir {}", text::quoted(&settings.data_dir.to_string_lossy())),
+                // Its address may hold a password.
+                Database::Postgres(_) => " --database-url \"$COUNTERSIGN_DATABASE_URL\"".to_owned(),
+            };
+            text::welcome_back(output, &program, &place, account.as_ref(), email.as_deref())
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! How a command fails: the exit status and the words.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+/// The command line does not say what it has to. Exit status 2, where everything else that fails is 1.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// The exit status of a command that ended with `error`, and what is to be said about it.
+pub fn report(error: &anyhow::Error) -> (ExitCode, Option<String>) {
+    // Whoever read our output has seen enough of it: `countersign audit export | head` is no failure.
+    let closed = error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe));
+    if closed {
+        return (ExitCode::SUCCESS, None);
+    }
+    let status = if error.is::<Usage>() { 2 } else { 1 };
+    (ExitCode::from(status), Some(format!("error: {}", redact(&format!("{error:#}")))))
+}
+
+/// `text` without the tail of anything that looks like one of our secrets: a secret typed in the wrong place must not
+/// end up in a message that somebody copies into a ticket.
+pub fn redact(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = next_secret(rest) {
+        let (before, secret) = rest.split_at(at);
+        safe.push_str(before);
+        let (prefix, tail) = secret.split_at(PREFIX_LEN);
+        safe.push_str(prefix);
+        safe.push('…');
+        rest = tail.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    }
+    safe.push_str(rest);
+    safe
+}
+
+const PREFIXES: [&str; 2] = ["csat_", "csec_"];
+const PREFIX_LEN: usize = 5;
+
+fn next_secret(text: &str) -> Option<usize> {
+    PREFIXES.iter().filter_map(|prefix| text.find(prefix)).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    fn check(error: &anyhow::Error, code: ExitCode, said: Option<&str>) {
+        let (status, text) = report(error);
+        assert_eq!(format!("{status:?}"), format!("{code:?}"));
+        assert_eq!(text.as_deref(), said);
+    }
+
+    #[test]
+    fn statuses() {
+        check(&anyhow!("inner").context("outer"), ExitCode::FAILURE, Some("error: outer: inner"));
+        check(&Usage("say more".to_owned()).into(), ExitCode::from(2), Some("error: say more"));
+        let pipe = Err::<(), _>(io::Error::from(io::ErrorKind::BrokenPipe)).context("writing").unwrap_err();
+        check(&pipe, ExitCode::SUCCESS, None);
+    }
+
+    #[test]
+    fn secrets_are_cut() {
+        let check = |text: &str, expected: &str| assert_eq!(redact(text), expected);
+        check("nothing here", "nothing here");
+        check("value 'csat_abcDEF123' is wrong", "value 'csat_…' is wrong");
+        check("csec_a and csat_b_c-d", "csec_… and csat_…");
+        check("csat_", "csat_…");
+    }
+}

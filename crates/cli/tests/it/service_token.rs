@@ -1,0 +1,210 @@
+//! `service-token`, against a running server.
+
+use serde_json::Value;
+
+use crate::world::{Installation, Outcome, Server, World, outcome};
+
+struct Scene {
+    world: World,
+    first: Installation,
+    server: Server,
+}
+
+impl Scene {
+    fn new(serving: &[&str]) -> Self {
+        let world = World::new();
+        let first = world.init();
+        let server = world.serve_with(serving);
+        Self { world, first, server }
+    }
+
+    /// `service-token` with these arguments, on the first account unless they name a zone.
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        let mut all = vec!["service-token"];
+        all.extend(arguments);
+        if !arguments.contains(&"--zone") && !arguments.contains(&"--account") {
+            all.extend(["--account", self.first.account()]);
+        }
+        self.server.remote(&self.world, self.first.api_token(), &all)
+    }
+
+    fn gate_says(&self, token: &Value) -> String {
+        let (id, secret) = (token["client_id"].as_str().unwrap(), token["client_secret"].as_str().unwrap());
+        match self.server.gate_says(self.first.account(), id, secret) {
+            (200, None) => "admitted".to_owned(),
+            (_, reason) => reason.unwrap(),
+        }
+    }
+}
+
+fn id(token: &Value) -> &str {
+    token["id"].as_str().unwrap()
+}
+
+#[test]
+fn a_life() {
+    let scene = Scene::new(&[]);
+    let issued = scene.run(&["create", "--name", "deploy", "--duration", "24h", "--json"]).json();
+    let id = id(&issued);
+    assert_eq!((&issued["name"], &issued["duration"]), (&"deploy".into(), &"24h".into()));
+    assert_eq!(scene.gate_says(&issued), "admitted");
+
+    let shown = scene.run(&["show", id, "--json"]).json();
+    assert_eq!((&shown["client_id"], shown.get("client_secret")), (&issued["client_id"], None));
+    assert!(shown["last_seen_at"].is_string(), "{shown}");
+
+    let renamed = scene.run(&["update", id, "--name", "deploy-eu", "--json"]).json();
+    assert_eq!((&renamed["name"], &renamed["expires_at"]), (&"deploy-eu".into(), &issued["expires_at"]));
+
+    let rotated = scene.run(&["rotate", id, "--grace", "1h", "--json"]).json();
+    assert_eq!(rotated["client_secret_version"], 2);
+    assert_eq!((scene.gate_says(&issued), scene.gate_says(&rotated)), ("admitted".into(), "admitted".into()));
+    scene.run(&["update", id, "--end-grace"]).ok();
+    assert_eq!((scene.gate_says(&issued), scene.gate_says(&rotated)), ("invalid".into(), "admitted".into()));
+    let again = scene.run(&["rotate", id, "--json"]).json();
+    assert_eq!((scene.gate_says(&rotated), scene.gate_says(&again)), ("invalid".into(), "admitted".into()));
+    let third = scene.run(&["update", id, "--secret-version", "7", "--grace", "30m", "--json"]).json();
+    assert_eq!(third["client_secret_version"], 7);
+    assert_eq!((scene.gate_says(&again), scene.gate_says(&third)), ("admitted".into(), "admitted".into()));
+
+    assert_eq!(scene.run(&["disable", id, "--json"]).json()["enabled"], false);
+    assert_eq!(scene.gate_says(&third), "disabled");
+    assert_eq!(scene.run(&["enable", id, "--json"]).json()["enabled"], true);
+    assert_eq!(scene.gate_says(&third), "admitted");
+
+    let refreshed = scene.run(&["refresh", id, "--json"]).json();
+    assert_ne!(refreshed["expires_at"], issued["expires_at"]);
+
+    let said = scene.run(&["delete", id]).failed(2);
+    assert!(said.contains("--yes"), "{said}");
+    assert_eq!(scene.gate_says(&third), "admitted");
+    assert_eq!(scene.run(&["delete", id, "--yes", "--json"]).json()["id"], *id);
+    assert_eq!(scene.gate_says(&third), "invalid");
+    let said = scene.run(&["delete", id, "--yes"]).failed(1);
+    assert!(said.contains("12135") && said.contains("countersign service-token list"), "{said}");
+}
+
+#[test]
+fn lists_are_whole_and_scopes_are_apart() {
+    let scene = Scene::new(&[]);
+    let zone = scene.first.zone();
+    scene.run(&["create", "--name", "of the zone", "--zone", zone]).ok();
+    for name in ["a", "b", "c"] {
+        scene.run(&["create", "--name", name, "--disabled"]).ok();
+    }
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|token| token["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&scene.run(&["list", "--json"]).json()), ["a", "b", "c"]);
+    assert_eq!(names(&scene.run(&["list", "--json", "--name", "b"]).json()), ["b"]);
+    assert_eq!(names(&scene.run(&["list", "--json", "--search", "C"]).json()).last().unwrap(), "c");
+    assert_eq!(names(&scene.run(&["list", "--json", "--zone", zone]).json()), ["of the zone"]);
+
+    let text = scene.run(&["list"]).ok();
+    assert!(text.starts_with("ID ") && text.contains("disabled"), "{text}");
+
+    // A zone that is named wins over the account of the environment.
+    let mut command = scene.world.command(&["service-token", "list", "--zone", zone, "--json"]);
+    command.env("COUNTERSIGN_URL", &scene.server.management).env("COUNTERSIGN_API_TOKEN", scene.first.api_token());
+    command.env("COUNTERSIGN_ACCOUNT_ID", scene.first.account());
+    assert_eq!(names(&outcome(&mut command).json()), ["of the zone"]);
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    let scene = Scene::new(&[]);
+    let (account, api_token) = (scene.first.account(), scene.first.api_token());
+    let list = ["service-token", "list", "--account", account];
+
+    let said = scene.world.run(&list).failed(2);
+    assert!(said.contains("COUNTERSIGN_API_TOKEN") && said.contains("countersign token create"), "{said}");
+    let said = scene.server.remote(&scene.world, api_token, &["service-token", "list"]).failed(2);
+    assert!(said.contains("--account") && said.contains("countersign account list"), "{said}");
+
+    let unknown = format!("csat_{}", "0".repeat(46));
+    let said = scene.server.remote(&scene.world, &unknown, &list).failed(1);
+    assert!(said.contains("10000") && said.contains("countersign token create") && !said.contains(&unknown), "{said}");
+    let elsewhere = "0".repeat(32);
+    let said = scene.server.remote(&scene.world, api_token, &["service-token", "list", "--account", &elsewhere]);
+    let said = said.failed(1);
+    assert!(said.contains("403") && said.contains("countersign token list"), "{said}");
+
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{nobody}");
+    let mut all = list.to_vec();
+    all.extend(["--url", &url, "--api-token", api_token]);
+    let said = scene.world.run(&all).failed(1);
+    assert!(said.contains(&url) && said.contains("countersign serve") && !said.contains(api_token), "{said}");
+
+    let mut all = list.to_vec();
+    all.extend(["--url", &scene.server.gate]);
+    let said = scene.server.remote(&scene.world, api_token, &all).failed(1);
+    assert!(said.contains("--url"), "{said}");
+}
+
+#[test]
+fn the_api_token_is_in_no_message() {
+    let scene = Scene::new(&[]);
+    let token = scene.first.api_token();
+    for arguments in [
+        // Wherever somebody may put it by mistake.
+        ["service-token", "list", token].as_slice(),
+        &["service-token", "show", token],
+        &["service-token", "list", "--account", token],
+        &["service-token", "list", "--zone", token],
+        &["service-token", "list", "--api-token", token, "--nonsense"],
+        &["service-token", "list", "--api-token", token, "--account", "x"],
+        &["token", "revoke", token, "--yes"],
+        &[token],
+    ] {
+        let said = scene.world.run(arguments).failed(2);
+        assert!(!said.contains(&token[5..]), "{arguments:?}: {said}");
+    }
+    // The environment is shown by name only.
+    let help = scene.server.remote(&scene.world, token, &["service-token", "list", "--help"]).ok();
+    assert!(help.contains("COUNTERSIGN_API_TOKEN") && !help.contains(token), "{help}");
+}
+
+/// Every secret of a busy server's life, and its whole log at the most talkative level.
+#[test]
+fn no_secret_reaches_the_log() {
+    for format in ["human", "json"] {
+        let scene = Scene::new(&["--log-level", "trace", "--log-format", format]);
+        let mut secrets = scene.first.secrets();
+        for form in [["--name", "one"], ["--name", "csec_in_the_name"]] {
+            let mut arguments = vec!["create", "--json"];
+            arguments.extend(form);
+            let issued = scene.run(&arguments).json();
+            assert_eq!(scene.gate_says(&issued), "admitted");
+            let rotated = scene.run(&["rotate", id(&issued), "--json"]).json();
+            assert_eq!(scene.gate_says(&issued), "invalid");
+            let updated = scene.run(&["update", id(&issued), "--secret-version", "9", "--json"]).json();
+            for token in [&issued, &rotated, &updated] {
+                secrets.push(token["client_secret"].as_str().unwrap().to_owned());
+            }
+        }
+        let wrong = format!("csat_{}", "w".repeat(46));
+        scene
+            .server
+            .remote(&scene.world, &wrong, &["service-token", "list", "--account", scene.first.account()])
+            .failed(1);
+        secrets.push(wrong);
+        let key = scene.first.document["user"]["api_key"].as_str().unwrap();
+        let headers = [("X-Auth-Email", "admin@example.com"), ("X-Auth-Key", key)];
+        let answer = crate::world::request(&scene.server.management, "GET", "/client/v4/user", &headers, None).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let account_token = scene.first.document["account_token"].as_str().unwrap();
+        let bearer = format!("Bearer {account_token}");
+        let target = format!("/verify?account_id={}", scene.first.account());
+        let answer = crate::world::request(&scene.server.gate, "GET", &target, &[("Authorization", &bearer)], None);
+        assert_eq!(answer.unwrap().header("countersign-kind"), Some("api_token"));
+
+        scene.server.signal("TERM");
+        let (status, log) = scene.server.wait();
+        assert!(status.success(), "{log}");
+        assert!(log.lines().count() > 20, "the log is talkative: {log}");
+        for secret in secrets {
+            assert!(!log.contains(&secret), "{secret} is in the log:\n{log}");
+        }
+    }
+}

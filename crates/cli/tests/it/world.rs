@@ -1,0 +1,335 @@
+//! A directory, the binary, servers of it, and a way to ask them.
+
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take that is waited for. Only a failure takes that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory with an installation, or with none yet.
+pub struct World {
+    directory: TempDir,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Standard output of a command that must have succeeded.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout
+    }
+
+    /// The one JSON document of a command that must have succeeded.
+    pub fn json(self) -> Value {
+        let stdout = self.ok();
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
+    }
+
+    /// Standard error of a command that must have failed with `code` and printed nothing else.
+    pub fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stdout, "", "{}", self.stderr);
+        self.stderr
+    }
+}
+
+/// What `init --json` printed.
+pub struct Installation {
+    pub document: Value,
+}
+
+impl Installation {
+    pub fn account(&self) -> &str {
+        self.document["account"]["id"].as_str().unwrap()
+    }
+
+    pub fn zone(&self) -> &str {
+        self.document["zone"]["id"].as_str().unwrap()
+    }
+
+    pub fn api_token(&self) -> &str {
+        self.document["api_token"].as_str().unwrap()
+    }
+
+    /// Every string in it that must never be seen again.
+    pub fn secrets(&self) -> Vec<String> {
+        let texts = [&self.document["user"]["api_key"], &self.document["api_token"], &self.document["account_token"]];
+        texts.map(|text| text.as_str().unwrap().to_owned()).to_vec()
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self { directory: TempDir::new().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// The binary with these arguments, in this world's directory, and nothing of the environment but the search path.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.args(arguments).current_dir(self.directory.path()).env_clear().stdin(Stdio::null());
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("COUNTERSIGN_DATA_DIR", self.data_dir());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        outcome(&mut self.command(arguments))
+    }
+
+    pub fn init(&self) -> Installation {
+        Installation { document: self.run(&["init", "--json"]).json() }
+    }
+
+    /// A server of this world's installation, listening.
+    pub fn serve(&self) -> Server {
+        self.serve_with(&[])
+    }
+
+    pub fn serve_with(&self, arguments: &[&str]) -> Server {
+        let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--gate-listen", "127.0.0.1:0"];
+        all.extend(arguments);
+        Server::start(self.command(&all))
+    }
+}
+
+pub fn outcome(command: &mut Command) -> Outcome {
+    let output = command.output().unwrap();
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A running server. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    lines: Receiver<String>,
+    log: Arc<Mutex<String>>,
+    readers: Vec<thread::JoinHandle<()>>,
+    /// Address of the management API, such as `http://127.0.0.1:1234`.
+    pub management: String,
+    /// Address of the gate.
+    pub gate: String,
+}
+
+impl Server {
+    /// Starts it and waits until it says what is bound.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (to, lines) = channel();
+        let log = Arc::new(Mutex::new(String::new()));
+        let stdout = child.stdout.take().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let into = Arc::clone(&log);
+        let readers = vec![thread::spawn(move || forward(stdout, &to)), thread::spawn(move || collect(stderr, &into))];
+        let mut server = Self { child, lines, log, readers, management: String::new(), gate: String::new() };
+        while server.gate.is_empty() {
+            let line = server.line();
+            match line.split(' ').collect::<Vec<_>>().as_slice() {
+                ["listening", "management", url] => server.management = (*url).to_owned(),
+                ["listening", "gate", url] => server.gate = (*url).to_owned(),
+                _ => panic!("not a listening line: {line}"),
+            }
+        }
+        server
+    }
+
+    /// The next line of its standard output.
+    pub fn line(&self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(error) => panic!("{error}; log: {}", self.log()),
+        }
+    }
+
+    /// Every line that is still to come, up to one that starts with `last`.
+    pub fn lines_until(&self, last: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line();
+            let done = line.starts_with(last);
+            lines.push(line);
+            if done {
+                return lines;
+            }
+        }
+    }
+
+    /// What it has said on standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// A way to end it while others are busy with it.
+    pub fn process(&self) -> Process {
+        Process(self.child.id())
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end, and returns how it ended and its whole log.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        (status, self.log())
+    }
+
+    /// A command over HTTP as the holder of `api_token`.
+    pub fn remote(&self, world: &World, api_token: &str, arguments: &[&str]) -> Outcome {
+        let mut command = world.command(arguments);
+        command.env("COUNTERSIGN_URL", &self.management).env("COUNTERSIGN_API_TOKEN", api_token);
+        outcome(&mut command)
+    }
+
+    /// What the gate says to this pair, asked on behalf of `account`: the status, and the reason of a refusal.
+    pub fn gate_says(&self, account: &str, id: &str, secret: &str) -> (u16, Option<String>) {
+        let headers = [("CF-Access-Client-Id", id), ("CF-Access-Client-Secret", secret)];
+        let answer = request(&self.gate, "GET", &format!("/verify?account_id={account}"), &headers, None);
+        let answer = answer.expect("the gate answers");
+        (answer.status, answer.header("countersign-reason").map(str::to_owned))
+    }
+}
+
+/// The process of a server.
+pub struct Process(u32);
+
+impl Process {
+    /// Kills it as a power cut would.
+    pub fn kill(&self) {
+        assert!(Command::new("sh").args(["-c", &format!("kill -9 {}", self.0)]).status().unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn forward(from: impl Read, to: &Sender<String>) {
+    for line in BufReader::new(from).lines() {
+        // The test may have heard enough.
+        if to.send(line.unwrap()).is_err() {
+            return;
+        }
+    }
+}
+
+fn collect(from: impl Read, into: &Mutex<String>) {
+    for line in BufReader::new(from).lines() {
+        let mut log = into.lock().unwrap();
+        log.push_str(&line.unwrap());
+        log.push('\n');
+    }
+}
+
+/// An answer of a server.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+/// Sends one request on its own connection. An error means that the answer did not come whole.
+pub fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+) -> std::io::Result<Answer> {
+    let host = address.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(&mut stream, host, method, path, headers, body)
+}
+
+/// The same over a Unix socket.
+pub fn request_unix(path: &Path, target: &str, headers: &[(&str, &str)]) -> std::io::Result<Answer> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(&mut stream, "gate", "GET", target, headers, None)
+}
+
+fn exchange(
+    stream: &mut (impl Read + std::io::Write),
+    host: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+) -> std::io::Result<Answer> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let body = body.unwrap_or_default();
+    head.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    stream.write_all(head.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    parse(&text).ok_or_else(|| std::io::Error::other("the answer is cut off"))
+}
+
+fn parse(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut lines = head.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let headers: Vec<(String, String)> = lines
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let answer = Answer { status, headers, body: body.to_owned() };
+    let whole = answer.header("content-length").is_none_or(|length| length.parse() == Ok(body.len()));
+    whole.then_some(answer)
+}
