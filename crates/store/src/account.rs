@@ -1,0 +1,168 @@
+//! Accounts.
+
+use countersign_token::feed::{Change, Revision, Subject};
+use countersign_token::id::{AccountId, AccountPfid, UserId};
+use countersign_token::time::Timestamp;
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use crate::Page;
+use crate::error::Error;
+use crate::row::Columns;
+use crate::store::Store;
+use crate::tx::{Group, Tx};
+
+/// An account: what everything else belongs to. Accounts are never deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its id in the one dialect.
+    pub id: AccountId,
+    /// Its id in the other. Its partition is that of everything in the account.
+    pub pfid: AccountPfid,
+    /// What people call it.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Which accounts to list. The default is all.
+#[derive(Clone, Debug, Default)]
+pub struct AccountFilter {
+    /// Only those with exactly this name.
+    pub name: Option<String>,
+    /// Only those that this user has a membership in.
+    pub member: Option<UserId>,
+}
+
+macro_rules! columns {
+    () => {
+        "id, pfid, name, created_at"
+    };
+}
+
+macro_rules! filter {
+    () => {
+        " FROM account WHERE ($1 IS NULL OR name = $1) \
+         AND ($2 IS NULL OR id IN (SELECT account_id FROM membership WHERE user_id = $2))"
+    };
+}
+
+fn read(row: &AnyRow) -> Result<Account, Error> {
+    let mut columns = Columns::of("account", row);
+    Ok(Account {
+        id: columns.parse()?,
+        pfid: columns.parse()?,
+        name: columns.text()?.to_owned(),
+        created_at: columns.time()?,
+    })
+}
+
+async fn find(connection: &mut AnyConnection, id: &AccountId) -> Result<Option<Account>, Error> {
+    let query = sqlx::query(concat!("SELECT ", columns!(), " FROM account WHERE id = $1"));
+    let row = query.bind(id.to_string()).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+async fn find_by_pfid(connection: &mut AnyConnection, pfid: &AccountPfid) -> Result<Option<Account>, Error> {
+    let query = sqlx::query(concat!("SELECT ", columns!(), " FROM account WHERE pfid = $1"));
+    let row = query.bind(pfid.to_string()).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Every change of an account after `from`.
+pub(crate) const CHANGES: &str = "SELECT id, pfid, revision FROM account WHERE revision > $1 ORDER BY revision, id";
+
+pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
+    let mut columns = Columns::of("account", row);
+    let subject = Subject::Account { id: columns.parse()?, pfid: columns.parse()? };
+    Ok(Change { revision: Revision::new(columns.int()?), subject })
+}
+
+impl Store {
+    /// The account with this id.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_account(&self, id: &AccountId) -> Result<Option<Account>, Error> {
+        find(&mut *self.reader().await?, id).await
+    }
+
+    /// The account with this PFID.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_account_by_pfid(&self, pfid: &AccountPfid) -> Result<Option<Account>, Error> {
+        find_by_pfid(&mut *self.reader().await?, pfid).await
+    }
+
+    /// Accounts, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_accounts(&self, filter: &AccountFilter, page: Page) -> Result<Vec<Account>, Error> {
+        let (limit, offset) = page.bounds();
+        let sql = concat!("SELECT ", columns!(), filter!(), " ORDER BY created_at, id LIMIT $3 OFFSET $4");
+        let query = sqlx::query(sql)
+            .bind(filter.name.clone())
+            .bind(filter.member.map(|user| user.to_string()))
+            .bind(limit)
+            .bind(offset);
+        let rows = query.fetch_all(&mut *self.reader().await?).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// How many accounts there are.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn count_accounts(&self, filter: &AccountFilter) -> Result<u64, Error> {
+        let query = sqlx::query(concat!("SELECT COUNT(*)", filter!()))
+            .bind(filter.name.clone())
+            .bind(filter.member.map(|user| user.to_string()));
+        let row = query.fetch_one(&mut *self.reader().await?).await?;
+        Columns::of("account", &row).count()
+    }
+}
+
+impl Tx {
+    /// The account with this id.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_account(&mut self, id: &AccountId) -> Result<Option<Account>, Error> {
+        let found = find(self.reading(), id).await;
+        self.noting(found)
+    }
+
+    /// The account with this PFID.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_account_by_pfid(&mut self, pfid: &AccountPfid) -> Result<Option<Account>, Error> {
+        let found = find_by_pfid(self.reading(), pfid).await;
+        self.noting(found)
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if one of its ids exists.
+    pub async fn insert_account(&mut self, account: &Account) -> Result<(), Error> {
+        let revision = self.change(Group::Directory);
+        let query =
+            sqlx::query(concat!("INSERT INTO account (", columns!(), ", revision) VALUES ($1, $2, $3, $4, $5)"))
+                .bind(account.id.to_string())
+                .bind(account.pfid.to_string())
+                .bind(account.name.clone())
+                .bind(account.created_at.as_micros())
+                .bind(revision);
+        self.execute(query, 1).await
+    }
+}

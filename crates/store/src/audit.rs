@@ -1,0 +1,391 @@
+//! The audit log: one row an event, chained by macs.
+//!
+//! Whoever can write the database can't forge an event, change one, or take one out of the middle without the
+//! installation key. Cutting the end off is seen because the counter's row holds the last event's number and mac; putting
+//! the whole database back to an earlier state is not.
+
+use countersign_token::digest::MacKey;
+use countersign_token::id::AccountId;
+use countersign_token::time::Timestamp;
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use crate::error::Error;
+use crate::row::Columns;
+use crate::store::Store;
+use crate::tx::{Head, built};
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AuditActor {
+    /// What kind of caller, such as `user` or `management_token`.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: String,
+}
+
+/// An event as it is recorded, by [`Tx::record`](crate::Tx::record).
+#[derive(Clone, Debug)]
+pub struct AuditEvent {
+    /// Who did it.
+    pub actor: AuditActor,
+    /// What was done, such as `service_token.rotate`.
+    pub action: &'static str,
+    /// The kind of thing that it was done to, such as `service_token`.
+    pub subject_kind: &'static str,
+    /// The id of that thing.
+    pub subject_id: String,
+    /// The account that it concerns; `None` for the installation as a whole.
+    pub account: Option<AccountId>,
+    /// When.
+    pub at: Timestamp,
+    /// The network address that the request came from.
+    pub address: Option<String>,
+    /// The id of the request.
+    pub request_id: Option<String>,
+    /// A JSON object with what else is worth knowing. Never a secret.
+    pub detail: String,
+}
+
+/// An event as it is read from the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// Its place in the log. The first event has 1, and none is left out.
+    pub seq: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What kind of caller did it.
+    pub actor_kind: String,
+    /// The caller's id.
+    pub actor_id: String,
+    /// What was done.
+    pub action: String,
+    /// The kind of thing that it was done to.
+    pub subject_kind: String,
+    /// The id of that thing.
+    pub subject_id: String,
+    /// The account that it concerns.
+    pub account: Option<AccountId>,
+    /// The network address that the request came from.
+    pub address: Option<String>,
+    /// The id of the request.
+    pub request_id: Option<String>,
+    /// A JSON object.
+    pub detail: String,
+}
+
+/// Which events to list. The default is all.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Only those that concern this account.
+    pub account: Option<AccountId>,
+    /// Only those done to the thing with this id.
+    pub subject_id: Option<String>,
+    /// Only those with exactly this action.
+    pub action: Option<String>,
+    /// Only those after this place in the log.
+    pub after: i64,
+}
+
+/// What [`Store::verify_audit_chain`] has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditChain {
+    /// How many events are in order, from the first on.
+    pub events: u64,
+    /// Where the chain breaks, if it does.
+    pub broken: Option<ChainBreak>,
+}
+
+/// Where and how the chain breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainBreak {
+    /// The first place in the log where something is wrong.
+    pub seq: i64,
+    /// What is wrong there.
+    pub problem: ChainProblem,
+}
+
+/// What can be wrong with the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainProblem {
+    /// The event is not there, and later ones are.
+    #[error("the event is missing")]
+    Missing,
+    /// The event, or the one before it, is not what was recorded.
+    #[error("the event is not what was recorded")]
+    Changed,
+    /// The log ends before its recorded end.
+    #[error("the log ends here, before its recorded end")]
+    CutOff,
+    /// There are events after the recorded end.
+    #[error("the event comes after the recorded end of the log")]
+    Added,
+}
+
+macro_rules! columns {
+    () => {
+        "seq, at, actor_kind, actor_id, action, subject_kind, subject_id, account_id, address, request_id, detail, mac"
+    };
+}
+
+const COLUMNS: usize = 12;
+
+/// How many rows one statement may insert. Few sizes, so that few statements are kept prepared.
+const INSERTED_AT_ONCE: [usize; 4] = [64, 16, 4, 1];
+
+/// Appends events after `head`, and moves it.
+pub(crate) async fn append(
+    connection: &mut AnyConnection,
+    key: &MacKey,
+    head: &mut Head,
+    mut events: &[AuditEvent],
+) -> Result<(), Error> {
+    while let Some(size) = INSERTED_AT_ONCE.into_iter().find(|size| *size <= events.len() && *size > 0) {
+        let (now, later) = events.split_at(size);
+        let mut query = built(insert(size));
+        for event in now {
+            head.audit_seq += 1;
+            let account = event.account.map(|account| account.to_string());
+            let mac = Canonical {
+                seq: head.audit_seq,
+                at: event.at.as_micros(),
+                texts: [&event.actor.kind, &event.actor.id, event.action, event.subject_kind, &event.subject_id],
+                options: [account.as_deref(), event.address.as_deref(), event.request_id.as_deref()],
+                detail: &event.detail,
+            }
+            .mac(key, &head.audit_mac);
+            head.audit_mac = mac.to_vec();
+            query = query
+                .bind(head.audit_seq)
+                .bind(event.at.as_micros())
+                .bind(event.actor.kind)
+                .bind(event.actor.id.clone())
+                .bind(event.action)
+                .bind(event.subject_kind)
+                .bind(event.subject_id.clone())
+                .bind(account)
+                .bind(event.address.clone())
+                .bind(event.request_id.clone())
+                .bind(event.detail.clone())
+                .bind(mac.to_vec());
+        }
+        query.execute(&mut *connection).await?;
+        events = later;
+    }
+    Ok(())
+}
+
+fn insert(rows: usize) -> String {
+    let mut sql = String::from(concat!("INSERT INTO audit_event (", columns!(), ") VALUES "));
+    for row in 0..rows {
+        let places: Vec<String> = (1..=COLUMNS).map(|place| format!("${}", row * COLUMNS + place)).collect();
+        sql.push_str(if row == 0 { "(" } else { ", (" });
+        sql.push_str(&places.join(", "));
+        sql.push(')');
+    }
+    sql
+}
+
+/// The bytes of an event under its mac: every field with its length, in this order, for ever.
+struct Canonical<'e> {
+    seq: i64,
+    at: i64,
+    texts: [&'e str; 5],
+    options: [Option<&'e str>; 3],
+    detail: &'e str,
+}
+
+impl<'e> Canonical<'e> {
+    const VERSION: u8 = 1;
+
+    fn of(event: &'e RecordedEvent, account: Option<&'e str>) -> Self {
+        Self {
+            seq: event.seq,
+            at: event.at.as_micros(),
+            texts: [&event.actor_kind, &event.actor_id, &event.action, &event.subject_kind, &event.subject_id],
+            options: [account, event.address.as_deref(), event.request_id.as_deref()],
+            detail: &event.detail,
+        }
+    }
+
+    fn mac(&self, key: &MacKey, before: &[u8]) -> [u8; 32] {
+        let mut bytes = vec![Self::VERSION];
+        bytes.extend(self.seq.to_be_bytes());
+        bytes.extend(self.at.to_be_bytes());
+        let texts = self.texts.into_iter().map(Some).chain(self.options).chain([Some(self.detail)]);
+        for text in texts {
+            bytes.push(u8::from(text.is_some()));
+            let text = text.unwrap_or_default();
+            bytes.extend(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            bytes.extend(text.as_bytes());
+        }
+        key.mac(&[before, &bytes])
+    }
+}
+
+fn read(row: &AnyRow) -> Result<(RecordedEvent, &[u8]), Error> {
+    let mut columns = Columns::of("audit_event", row);
+    let event = RecordedEvent {
+        seq: columns.int()?,
+        at: columns.time()?,
+        actor_kind: columns.text()?.to_owned(),
+        actor_id: columns.text()?.to_owned(),
+        action: columns.text()?.to_owned(),
+        subject_kind: columns.text()?.to_owned(),
+        subject_id: columns.text()?.to_owned(),
+        account: columns.parse_if_any()?,
+        address: columns.text_if_any()?.map(str::to_owned),
+        request_id: columns.text_if_any()?.map(str::to_owned),
+        detail: columns.text()?.to_owned(),
+    };
+    Ok((event, columns.bytes()?))
+}
+
+impl Store {
+    /// Up to `limit` events in the order of the log, starting after `filter.after`.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<RecordedEvent>, Error> {
+        self.list_events(filter, limit, false).await
+    }
+
+    /// The newest `limit` events that match, in the order of the log.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_newest_audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<RecordedEvent>, Error> {
+        let mut events = self.list_events(filter, limit, true).await?;
+        events.reverse();
+        Ok(events)
+    }
+
+    async fn list_events(&self, filter: &AuditFilter, limit: u32, newest: bool) -> Result<Vec<RecordedEvent>, Error> {
+        // Each condition is there or not, so that the index of the one that is there serves the list.
+        let mut sql = String::from(concat!("SELECT ", columns!(), " FROM audit_event WHERE seq > $1"));
+        let mut place = 2;
+        let account = filter.account.map(|account| account.to_string());
+        let conditions =
+            [("account_id", account), ("subject_id", filter.subject_id.clone()), ("action", filter.action.clone())];
+        for (column, _) in conditions.iter().filter(|(_, value)| value.is_some()) {
+            place += 1;
+            sql.push_str(&format!(" AND {column} = ${place}"));
+        }
+        sql.push_str(if newest { " ORDER BY seq DESC LIMIT $2" } else { " ORDER BY seq LIMIT $2" });
+        let mut query = built(sql).bind(filter.after).bind(i64::from(limit));
+        for value in conditions.into_iter().filter_map(|(_, value)| value) {
+            query = query.bind(value);
+        }
+        let mut reader = self.reader().await?;
+        let rows = query.fetch_all(&mut *reader).await?;
+        rows.iter().map(|row| read(row).map(|(event, _)| event)).collect()
+    }
+
+    /// Walks the whole log and computes each mac again, and tells `progress` now and then how many events it has seen.
+    /// Stops at the first place where something is wrong.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read. A broken chain is a finding, not an error.
+    pub async fn verify_audit_chain(&self, progress: &mut (dyn FnMut(u64) + Send)) -> Result<AuditChain, Error> {
+        const ROWS_AT_ONCE: i64 = 1000;
+        let mut snapshot = self.snapshot().await?;
+        let head = Head::read(&mut snapshot).await?;
+        let mut seq = 0;
+        let mut mac = Vec::new();
+        loop {
+            let rows =
+                sqlx::query(concat!("SELECT ", columns!(), " FROM audit_event WHERE seq > $1 ORDER BY seq LIMIT $2"))
+                    .bind(seq)
+                    .bind(ROWS_AT_ONCE)
+                    .fetch_all(&mut *snapshot)
+                    .await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in &rows {
+                let next = seq + 1;
+                let problem = match read(row) {
+                    // What can't be read is not what was written.
+                    Err(Error::Inconsistent { .. }) => Some(ChainProblem::Changed),
+                    Err(error) => return Err(error),
+                    Ok((event, _)) if event.seq != next => Some(ChainProblem::Missing),
+                    Ok((event, recorded)) => {
+                        let account = event.account.map(|account| account.to_string());
+                        mac = Canonical::of(&event, account.as_deref()).mac(self.audit_key(), &mac).to_vec();
+                        if mac != recorded {
+                            Some(ChainProblem::Changed)
+                        } else if next > head.audit_seq || (next == head.audit_seq && mac != head.audit_mac) {
+                            Some(ChainProblem::Added)
+                        } else {
+                            None
+                        }
+                    }
+                };
+                if let Some(problem) = problem {
+                    return Ok(broken(seq, next, problem));
+                }
+                seq = next;
+            }
+            progress(seq.unsigned_abs());
+        }
+        if seq < head.audit_seq {
+            return Ok(broken(seq, seq + 1, ChainProblem::CutOff));
+        }
+        Ok(AuditChain { events: seq.unsigned_abs(), broken: None })
+    }
+}
+
+fn broken(events: i64, seq: i64, problem: ChainProblem) -> AuditChain {
+    AuditChain { events: events.unsigned_abs(), broken: Some(ChainBreak { seq, problem }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_covers_every_field_and_where_it_ends() {
+        let key = MacKey::new(b"key");
+        let event = RecordedEvent {
+            seq: 1,
+            at: Timestamp::from_micros(2),
+            actor_kind: "user".to_owned(),
+            actor_id: "u".to_owned(),
+            action: "service_token.create".to_owned(),
+            subject_kind: "service_token".to_owned(),
+            subject_id: "s".to_owned(),
+            account: None,
+            address: Some("::1".to_owned()),
+            request_id: Some("r".to_owned()),
+            detail: "{}".to_owned(),
+        };
+        let mac = |event: &RecordedEvent| {
+            let account = event.account.map(|account| account.to_string());
+            Canonical::of(event, account.as_deref()).mac(&key, b"before")
+        };
+        let original = mac(&event);
+        let differs = |change: &dyn Fn(&mut RecordedEvent)| {
+            let mut changed = event.clone();
+            change(&mut changed);
+            assert_ne!(mac(&changed), original, "{changed:?}");
+        };
+        differs(&|event| event.seq = 2);
+        differs(&|event| event.at = Timestamp::from_micros(3));
+        differs(&|event| event.actor_kind = "users".to_owned());
+        differs(&|event| event.actor_id = String::new());
+        differs(&|event| event.action = "service_token.delete".to_owned());
+        differs(&|event| event.subject_kind = "zone".to_owned());
+        differs(&|event| event.subject_id = "t".to_owned());
+        differs(&|event| event.account = Some(AccountId::from_bytes([0; 16])));
+        differs(&|event| event.address = None);
+        differs(&|event| event.request_id = Some(String::new()));
+        differs(&|event| event.detail = "{ }".to_owned());
+        differs(&|event| {
+            event.actor_kind = "use".to_owned();
+            event.actor_id = "ru".to_owned();
+        });
+    }
+}

@@ -1,0 +1,220 @@
+//! The feed: what has changed since a revision, and everything there is.
+
+use std::pin::Pin;
+
+use countersign_token::feed::{Change, Revision};
+use countersign_token::time::Timestamp;
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use crate::error::Error;
+use crate::row::Columns;
+use crate::store::Store;
+use crate::tx::{Head, Tx};
+use crate::{account, api_token, environment, management_token, service_token, user, zone};
+
+/// What a poll has read, all of one moment.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// Up to where the reader has come with this.
+    pub revision: Revision,
+    /// What has changed: first accounts, zones, environments and users, then tokens; each in the order of revisions.
+    pub changes: Vec<Change>,
+    /// Deletions that the reader has not seen are gone for good. `changes` is all that there is, and what it doesn't name
+    /// must be forgotten.
+    pub reload: bool,
+}
+
+/// Stands before every revision, for reading all that lives. (From revision 0 on, deletions are news.)
+const NOTHING: i64 = -1;
+
+impl Store {
+    /// What has changed after `from`. Every change at or before the revision that it returns is in it.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn poll(&self, from: Revision) -> Result<Feed, Error> {
+        let mut snapshot = self.snapshot().await?;
+        let head = Head::read(&mut snapshot).await?;
+        let revision = Revision::new(head.value);
+        let mut changes = Vec::new();
+        let mut push = |change| changes.push(change);
+        let from = from.get();
+        if from < head.horizon {
+            read_directory(&mut snapshot, NOTHING, &mut push).await?;
+            read_all_tokens(&mut snapshot, &mut push).await?;
+            return Ok(Feed { revision, changes, reload: true });
+        }
+        if head.directory > from {
+            read_directory(&mut snapshot, from, &mut push).await?;
+        }
+        if head.service_token > from {
+            let query = sqlx::query(service_token::CHANGES).bind(from);
+            each(&mut snapshot, query, &mut |row| {
+                push(service_token::read_change(row)?);
+                Ok(())
+            })
+            .await?;
+        }
+        if head.api_token > from {
+            let query = sqlx::query(api_token::CHANGES).bind(from);
+            each(&mut snapshot, query, &mut |row| {
+                push(api_token::read_change(row)?);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(Feed { revision, changes, reload: false })
+    }
+
+    /// Passes everything that lives to `take`, row by row, and returns the revision that this is the state of.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read. What was passed until then is not the whole.
+    pub async fn load(&self, take: &mut (dyn FnMut(Change) + Send)) -> Result<Revision, Error> {
+        let mut snapshot = self.snapshot().await?;
+        let head = Head::read(&mut snapshot).await?;
+        read_directory(&mut snapshot, NOTHING, take).await?;
+        read_all_tokens(&mut snapshot, take).await?;
+        Ok(Revision::new(head.value))
+    }
+
+    /// Removes the tombstones of what was deleted before `older_than`, and returns how many. A reader that has not come as
+    /// far as their deletion reloads everything.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be written. What was swept until then stays swept.
+    pub async fn sweep_tombstones(&self, older_than: Timestamp) -> Result<u64, Error> {
+        let mut swept = 0;
+        for tombstones in Tombstones::ALL {
+            loop {
+                let written = self.write(move |tx| Box::pin(tombstones.sweep(tx, older_than))).await?;
+                if written.value == 0 {
+                    break;
+                }
+                swept += written.value;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// How the tombstones of a table are found and removed, some at a time so that the writer is never held for long.
+#[derive(Clone, Copy)]
+struct Tombstones {
+    newest: &'static str,
+    delete: &'static str,
+}
+
+macro_rules! tombstones {
+    ($table:literal, $spared:literal) => {
+        Tombstones {
+            newest: concat!(
+                "SELECT MAX(revision) FROM ",
+                tombstones!(some $table, $spared),
+                " AS swept"
+            ),
+            delete: concat!("DELETE FROM ", $table, " WHERE id IN (SELECT id FROM ", tombstones!(some $table, $spared), " AS swept)"),
+        }
+    };
+    (some $table:literal, $spared:literal) => {
+        concat!(
+            "(SELECT id, revision FROM ",
+            $table,
+            " WHERE deleted_at < $1",
+            $spared,
+            " ORDER BY deleted_at, id LIMIT 500)"
+        )
+    };
+}
+
+impl Tombstones {
+    const ALL: [Self; 3] = [
+        tombstones!("service_token", ""),
+        tombstones!("api_token", ""),
+        // A token that outlives its environment must go on being refused, so the environment stays known.
+        tombstones!(
+            "environment",
+            " AND NOT EXISTS (SELECT 1 FROM api_token WHERE environment_id = environment.id AND api_token.deleted_at IS NULL)"
+        ),
+    ];
+
+    async fn sweep(self, tx: &mut Tx, older_than: Timestamp) -> Result<u64, Error> {
+        let query = sqlx::query(self.newest).bind(older_than.as_micros());
+        let row = query.fetch_one(tx.reading()).await.map_err(Error::from);
+        let row = tx.noting(row)?;
+        let Some(newest) = Columns::of("revision", &row).int_if_any()? else { return Ok(0) };
+        // First the horizon: other writers wait for its row, and for nothing else of this.
+        let query = sqlx::query("UPDATE revision SET horizon = $1 WHERE one = 1 AND horizon < $1").bind(newest);
+        tx.execute_any(query).await?;
+        tx.execute_any(sqlx::query(self.delete).bind(older_than.as_micros())).await
+    }
+}
+
+async fn read_directory(
+    connection: &mut AnyConnection,
+    from: i64,
+    take: &mut (dyn FnMut(Change) + Send),
+) -> Result<(), Error> {
+    type Read = fn(&AnyRow) -> Result<Change, Error>;
+    let one_row: [(&'static str, Read); 3] = [
+        (account::CHANGES, account::read_change),
+        (zone::CHANGES, zone::read_change),
+        (environment::CHANGES, environment::read_change),
+    ];
+    for (sql, read) in one_row {
+        each(connection, sqlx::query(sql).bind(from), &mut |row| {
+            take(read(row)?);
+            Ok(())
+        })
+        .await?;
+    }
+    type ReadInto = fn(&AnyRow, Option<&mut Change>) -> Result<Option<Change>, Error>;
+    let some_rows: [(&'static str, ReadInto); 2] =
+        [(user::CHANGES, user::read_change), (management_token::CHANGES, management_token::read_change)];
+    for (sql, read) in some_rows {
+        let mut last = None;
+        each(connection, sqlx::query(sql).bind(from), &mut |row| {
+            if let Some(next) = read(row, last.as_mut())?
+                && let Some(complete) = last.replace(next)
+            {
+                take(complete);
+            }
+            Ok(())
+        })
+        .await?;
+        if let Some(complete) = last {
+            take(complete);
+        }
+    }
+    Ok(())
+}
+
+async fn read_all_tokens(connection: &mut AnyConnection, take: &mut (dyn FnMut(Change) + Send)) -> Result<(), Error> {
+    each(connection, sqlx::query(service_token::EVERYTHING), &mut |row| {
+        take(service_token::read_change(row)?);
+        Ok(())
+    })
+    .await?;
+    each(connection, sqlx::query(api_token::EVERYTHING), &mut |row| {
+        take(api_token::read_change(row)?);
+        Ok(())
+    })
+    .await
+}
+
+/// Passes each row of a query on as it comes, so that a large table is never in memory.
+async fn each(
+    connection: &mut AnyConnection,
+    query: sqlx::query::Query<'_, sqlx::Any, sqlx::any::AnyArguments>,
+    take: &mut (dyn FnMut(&AnyRow) -> Result<(), Error> + Send),
+) -> Result<(), Error> {
+    let mut rows = query.fetch(connection);
+    while let Some(row) = std::future::poll_fn(|context| Pin::as_mut(&mut rows).poll_next(context)).await {
+        take(&row?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What the installation is.
+
+use std::time::Duration;
+
+use countersign_token::id::InstallationId;
+use countersign_token::time::Timestamp;
+use sqlx::AnyConnection;
+
+use crate::error::Error;
+use crate::row::Columns;
+use crate::store::Store;
+use crate::tx::Tx;
+
+/// The one installation that a database holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// Its id, which never changes: every JWT names it.
+    pub id: InstallationId,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// How old a node's knowledge may be before it refuses everything, in whole microseconds.
+    pub max_staleness: Duration,
+}
+
+impl Installation {
+    /// The staleness that a new installation allows.
+    pub const MAX_STALENESS: Duration = Duration::from_secs(5);
+}
+
+macro_rules! select {
+    () => {
+        "SELECT id, created_at, max_staleness, key_check FROM installation WHERE one = 1"
+    };
+}
+
+async fn find(connection: &mut AnyConnection) -> Result<Option<(Installation, Vec<u8>)>, Error> {
+    let row = sqlx::query(select!()).fetch_optional(connection).await?;
+    let Some(row) = row else { return Ok(None) };
+    let mut columns = Columns::of("installation", &row);
+    let installation = Installation {
+        id: columns.parse()?,
+        created_at: columns.time()?,
+        max_staleness: Duration::from_micros(columns.count()?),
+    };
+    Ok(Some((installation, columns.bytes()?.to_vec())))
+}
+
+/// Refuses a key that is not the one of the installation, if there is one.
+pub(crate) async fn check_key(connection: &mut AnyConnection, key_check: &[u8; 32]) -> Result<(), Error> {
+    match find(connection).await? {
+        Some((_, kept)) if kept != key_check => Err(Error::KeyMismatch),
+        _ => Ok(()),
+    }
+}
+
+impl Store {
+    /// The installation; `None` before `init`.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn installation(&self) -> Result<Option<Installation>, Error> {
+        let mut reader = self.reader().await?;
+        Ok(find(&mut reader).await?.map(|(installation, _)| installation))
+    }
+}
+
+impl Tx {
+    /// The installation; `None` before `init`.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn installation(&mut self) -> Result<Option<Installation>, Error> {
+        let found = find(self.reading()).await;
+        Ok(self.noting(found)?.map(|(installation, _)| installation))
+    }
+
+    /// Makes the database an installation's, and binds it to the installation key that the store was opened with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Initialised`] if it is one already, before anything was written.
+    pub async fn insert_installation(&mut self, installation: &Installation) -> Result<(), Error> {
+        if self.installation().await?.is_some() {
+            return Err(Error::Initialised);
+        }
+        let max_staleness = i64::try_from(installation.max_staleness.as_micros()).unwrap_or(i64::MAX);
+        self.revision();
+        let query = sqlx::query(
+            "INSERT INTO installation (one, id, created_at, key_check, max_staleness) VALUES (1, $1, $2, $3, $4)",
+        )
+        .bind(installation.id.to_string())
+        .bind(installation.created_at.as_micros())
+        .bind(self.key_check().to_vec())
+        .bind(max_staleness);
+        self.execute(query, 1).await
+    }
+
+    /// Sets how old a node's knowledge may be. Nodes read it when they start.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] before `init`.
+    pub async fn update_max_staleness(&mut self, max_staleness: Duration) -> Result<(), Error> {
+        let max_staleness = i64::try_from(max_staleness.as_micros()).unwrap_or(i64::MAX);
+        self.revision();
+        let query = sqlx::query("UPDATE installation SET max_staleness = $1 WHERE one = 1").bind(max_staleness);
+        self.execute(query, 1).await
+    }
+}

@@ -1,0 +1,127 @@
+//! Brings the schema up to date, once, whoever comes first.
+
+use std::path::PathBuf;
+
+use sha2::{Digest as _, Sha256};
+use sqlx::AnyConnection;
+
+use crate::database::Database;
+use crate::error::Error;
+use crate::row::Columns;
+
+/// One step of the schema. An applied one is never edited.
+struct Migration {
+    version: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "initial",
+    sqlite: include_str!("../migrations/sqlite/0001_initial.sql"),
+    postgres: include_str!("../migrations/postgres/0001_initial.sql"),
+}];
+
+/// Applies what is missing, in one transaction that holds out every other process.
+pub(crate) async fn migrate(database: &Database, connection: &mut AnyConnection) -> Result<(), Error> {
+    // The advisory lock's number is any that nobody else uses. `DO`, because the driver knows no `void`.
+    let begin = match database {
+        Database::Sqlite(_) => "BEGIN IMMEDIATE",
+        Database::Postgres(_) => "BEGIN; DO $$ BEGIN PERFORM pg_advisory_xact_lock(4851922735161); END $$",
+    };
+    sqlx::raw_sql(begin).execute(&mut *connection).await?;
+    let outcome = migrate_locked(database, connection).await;
+    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
+    outcome?;
+    ended?;
+    Ok(())
+}
+
+async fn migrate_locked(database: &Database, connection: &mut AnyConnection) -> Result<(), Error> {
+    if let Database::Sqlite(path) = database {
+        refuse_foreign_file(path, connection).await?;
+    }
+    sqlx::raw_sql(
+        "CREATE TABLE IF NOT EXISTS countersign_migration \
+         (version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL)",
+    )
+    .execute(&mut *connection)
+    .await?;
+    let applied = applied(connection).await?;
+    let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
+    if let Some((found, _)) = applied.last().filter(|(found, _)| *found > known) {
+        return Err(Error::SchemaNewer { found: *found, known });
+    }
+    for migration in MIGRATIONS {
+        let text = match database {
+            Database::Sqlite(_) => migration.sqlite,
+            Database::Postgres(_) => migration.postgres,
+        };
+        let checksum = checksum(text);
+        match applied.iter().find(|(version, _)| *version == migration.version) {
+            Some((_, applied)) if *applied == checksum => {}
+            Some(_) => return Err(Error::SchemaChanged { version: migration.version }),
+            None => {
+                sqlx::raw_sql(text).execute(&mut *connection).await?;
+                sqlx::query("INSERT INTO countersign_migration (version, name, checksum) VALUES ($1, $2, $3)")
+                    .bind(migration.version)
+                    .bind(migration.name)
+                    .bind(checksum)
+                    .execute(&mut *connection)
+                    .await?;
+                tracing::info!(
+                    schema.version = migration.version,
+                    schema.name = migration.name,
+                    "schema brought up to date"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn applied(connection: &mut AnyConnection) -> Result<Vec<(i64, String)>, Error> {
+    let rows = sqlx::query("SELECT version, checksum FROM countersign_migration ORDER BY version")
+        .fetch_all(&mut *connection)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let mut columns = Columns::of("countersign_migration", row);
+            Ok((columns.int()?, columns.text()?.to_owned()))
+        })
+        .collect()
+}
+
+/// A file that holds another program's tables was named by mistake.
+async fn refuse_foreign_file(path: &PathBuf, connection: &mut AnyConnection) -> Result<(), Error> {
+    let row = sqlx::query(
+        "SELECT COUNT(*), COALESCE(SUM(name = 'countersign_migration'), 0) FROM sqlite_master WHERE type = 'table'",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let mut columns = Columns::of("sqlite_master", &row);
+    if columns.int()? > 0 && columns.int()? == 0 {
+        let problem = "it holds the tables of another program".to_owned();
+        return Err(Error::Foreign { path: path.clone(), problem });
+    }
+    Ok(())
+}
+
+fn checksum(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_count_up_from_one() {
+        let versions: Vec<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+        let expected: Vec<i64> = (1..).take(MIGRATIONS.len()).collect();
+        assert_eq!(versions, expected);
+    }
+}

@@ -1,0 +1,169 @@
+//! The servers that follow the feed of this store.
+//!
+//! Nothing here takes a revision or an audit event, and nothing waits for those who do: a node must be able to count its
+//! heartbeat also while another one holds the counter.
+
+use std::fmt;
+use std::str::FromStr;
+
+use countersign_token::entropy::Entropy;
+use countersign_token::feed::Revision;
+use countersign_token::id::{IdError, InstallationId};
+use countersign_token::time::Timestamp;
+
+use crate::error::Error;
+use crate::row::Columns;
+use crate::store::Store;
+use crate::tx::expect_rows;
+
+/// Names one run of a server. Text: 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(InstallationId);
+
+impl NodeId {
+    /// A new random id.
+    pub fn generate(entropy: &Entropy) -> Self {
+        Self(InstallationId::generate(entropy))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({self})")
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse().map(Self)
+    }
+}
+
+/// A server that follows the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// When it started, on its own clock.
+    pub started_at: Timestamp,
+    /// Counts its polls. No meaning but that it moves.
+    pub heartbeat: i64,
+    /// Up to where it has applied the feed, as it last reported.
+    pub applied: Revision,
+    /// Whether it goes on admitting when it has fallen behind.
+    pub serves_stale: bool,
+}
+
+impl Node {
+    /// A node that starts, and refuses when it falls behind.
+    pub fn new(id: NodeId, started_at: Timestamp, applied: Revision) -> Self {
+        Self { id, started_at, heartbeat: 0, applied, serves_stale: false }
+    }
+}
+
+impl Store {
+    /// Puts a node on the list, or back on it.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be written.
+    pub async fn register_node(&self, node: &Node) -> Result<(), Error> {
+        let node = *node;
+        self.write_apart(move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query(
+                    "INSERT INTO node (id, started_at, heartbeat, applied, serves_stale) VALUES ($1, $2, $3, $4, $5) \
+                     ON CONFLICT (id) DO UPDATE SET heartbeat = node.heartbeat + 1, applied = excluded.applied, \
+                     serves_stale = excluded.serves_stale",
+                )
+                .bind(node.id.to_string())
+                .bind(node.started_at.as_micros())
+                .bind(node.heartbeat)
+                .bind(node.applied.get())
+                .bind(i64::from(node.serves_stale));
+                expect_rows(query.execute(connection).await?.rows_affected(), 1)
+            })
+        })
+        .await
+    }
+
+    /// Counts a node's heartbeat, and reports how far it has come.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] if the node is not on the list any more: it must register again.
+    pub async fn heartbeat(&self, node: NodeId, applied: Revision) -> Result<(), Error> {
+        self.write_apart(move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query("UPDATE node SET heartbeat = heartbeat + 1, applied = $2 WHERE id = $1")
+                    .bind(node.to_string())
+                    .bind(applied.get());
+                expect_rows(query.execute(connection).await?.rows_affected(), 1)
+            })
+        })
+        .await
+    }
+
+    /// Reports how far a node has come, without counting a heartbeat.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] if the node is not on the list any more: it must register again.
+    pub async fn report_applied(&self, node: NodeId, applied: Revision) -> Result<(), Error> {
+        self.write_apart(move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query("UPDATE node SET applied = $2 WHERE id = $1")
+                    .bind(node.to_string())
+                    .bind(applied.get());
+                expect_rows(query.execute(connection).await?.rows_affected(), 1)
+            })
+        })
+        .await
+    }
+
+    /// Takes a node off the list, if it is on it.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be written.
+    pub async fn remove_node(&self, node: NodeId) -> Result<(), Error> {
+        self.write_apart(move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query("DELETE FROM node WHERE id = $1").bind(node.to_string());
+                query.execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The nodes on the list, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_nodes(&self) -> Result<Vec<Node>, Error> {
+        let query = sqlx::query("SELECT id, started_at, heartbeat, applied, serves_stale FROM node ORDER BY id");
+        let rows = query.fetch_all(&mut *self.reader().await?).await?;
+        rows.iter()
+            .map(|row| {
+                let mut columns = Columns::of("node", row);
+                Ok(Node {
+                    id: columns.parse()?,
+                    started_at: columns.time()?,
+                    heartbeat: columns.int()?,
+                    applied: Revision::new(columns.int()?),
+                    serves_stale: columns.flag()?,
+                })
+            })
+            .collect()
+    }
+}

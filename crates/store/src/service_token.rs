@@ -1,0 +1,420 @@
+//! Service tokens.
+
+use countersign_token::digest::Digest;
+use countersign_token::duration::TokenDuration;
+use countersign_token::feed::{Change, Revision, Subject};
+use countersign_token::id::{AccountId, ServiceTokenId, ZoneId};
+use countersign_token::service_token::{Name, Owner, ServiceToken};
+use countersign_token::time::Timestamp;
+use sqlx::AnyConnection;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, Row as _};
+
+use crate::error::Error;
+use crate::row::Columns;
+use crate::store::Store;
+use crate::tx::{Group, Tx, built};
+
+/// Which service tokens to list.
+#[derive(Clone, Debug)]
+pub struct ServiceTokenFilter {
+    /// Where they live. Those of an account's zones are not the account's own.
+    pub owner: Owner,
+    /// Only those with exactly this name.
+    pub name: Option<String>,
+    /// Only those whose name, client id or id contains this, whatever its case.
+    pub search: Option<String>,
+}
+
+impl ServiceTokenFilter {
+    /// All that live in one place.
+    pub fn all(owner: Owner) -> Self {
+        Self { owner, name: None, search: None }
+    }
+
+    /// Whether the filter asks for what no token has; the databases refuse some of that.
+    fn is_hopeless(&self) -> bool {
+        // A name has up to 350 characters of 4 bytes, and folding makes none of them longer than three times that.
+        const LENGTH_MAX: usize = 350 * 4 * 3;
+        [&self.name, &self.search].into_iter().flatten().any(|text| text.contains('\0') || text.len() > LENGTH_MAX)
+    }
+
+    /// The conditions after `account_id = $1 AND zone_id = $2`, with places from `next` on. A condition that isn't asked
+    /// for isn't there, so that the index serves the list.
+    fn conditions(&self, mut next: usize) -> String {
+        let mut sql = String::new();
+        if self.name.is_some() {
+            sql.push_str(&format!(" AND name = ${next}"));
+            next += 1;
+        }
+        if self.search.is_some() {
+            sql.push_str(&format!(
+                " AND (name_folded LIKE ${next} ESCAPE '\\' OR client_id LIKE ${next} ESCAPE '\\' \
+                 OR id LIKE ${next} ESCAPE '\\')"
+            ));
+        }
+        sql
+    }
+
+    fn bind<'q>(&self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
+        let search = self.search.as_deref().map(like_pattern);
+        [self.name.clone(), search].into_iter().flatten().fold(query, Query::bind)
+    }
+}
+
+/// What `LIKE` finds the folded text with, anywhere.
+fn like_pattern(search: &str) -> String {
+    let mut pattern = String::from("%");
+    for character in search.to_lowercase().chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}
+
+macro_rules! columns {
+    () => {
+        "id, account_id, zone_id, client_id, name, duration, enabled, secret_version, digest, previous_digest, \
+         previous_expires_at, created_at, updated_at, expires_at, last_seen_at"
+    };
+}
+
+macro_rules! living {
+    () => {
+        " FROM service_token WHERE account_id = $1 AND zone_id = $2 AND deleted_at IS NULL"
+    };
+}
+
+fn zone_text(zone: Option<ZoneId>) -> String {
+    zone.map(|zone| zone.to_string()).unwrap_or_default()
+}
+
+fn read_owner(columns: &mut Columns<'_>) -> Result<Owner, Error> {
+    Ok(Owner { account: columns.parse::<AccountId>()?, zone: columns.parse_unless_empty()? })
+}
+
+fn read_duration(columns: &mut Columns<'_>) -> Result<TokenDuration, Error> {
+    let text = columns.text()?;
+    TokenDuration::parse(text).map_err(|error| columns.problem(error))
+}
+
+fn read(row: &AnyRow) -> Result<ServiceToken, Error> {
+    let mut columns = Columns::of("service_token", row);
+    Ok(ServiceToken {
+        id: columns.parse()?,
+        owner: read_owner(&mut columns)?,
+        client_id: columns.parse()?,
+        name: {
+            let text = columns.text()?;
+            Name::parse(text).map_err(|error| columns.problem(error))?
+        },
+        duration: read_duration(&mut columns)?,
+        enabled: columns.flag()?,
+        secret_version: {
+            let version = columns.int()?;
+            u32::try_from(version).map_err(|error| columns.problem(error))?
+        },
+        digest: columns.digest()?,
+        previous_digest: columns.digest_if_any()?,
+        previous_expires_at: columns.time_if_any()?,
+        created_at: columns.time()?,
+        updated_at: columns.time()?,
+        expires_at: columns.time()?,
+        last_seen_at: columns.time_if_any()?,
+    })
+}
+
+async fn find(
+    connection: &mut AnyConnection,
+    owner: &Owner,
+    id: &ServiceTokenId,
+) -> Result<Option<ServiceToken>, Error> {
+    let query = sqlx::query(concat!("SELECT ", columns!(), living!(), " AND id = $3"))
+        .bind(owner.account.to_string())
+        .bind(zone_text(owner.zone))
+        .bind(id.to_string());
+    let row = query.fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+async fn read_count(connection: &mut AnyConnection, owner: &Owner) -> Result<u64, Error> {
+    let query = sqlx::query("SELECT live FROM service_token_count WHERE account_id = $1 AND zone_id = $2")
+        .bind(owner.account.to_string())
+        .bind(zone_text(owner.zone));
+    match query.fetch_optional(connection).await? {
+        Some(row) => Columns::of("service_token_count", &row).count(),
+        None => Ok(0),
+    }
+}
+
+/// Adds `difference` to the kept count.
+pub(crate) async fn write_count(connection: &mut AnyConnection, owner: &Owner, difference: i64) -> Result<(), Error> {
+    let query = sqlx::query(
+        "INSERT INTO service_token_count (account_id, zone_id, live) VALUES ($1, $2, $3) \
+         ON CONFLICT (account_id, zone_id) DO UPDATE SET live = service_token_count.live + excluded.live",
+    )
+    .bind(owner.account.to_string())
+    .bind(zone_text(owner.zone))
+    .bind(difference);
+    query.execute(connection).await?;
+    Ok(())
+}
+
+macro_rules! feed_columns {
+    () => {
+        "SELECT id, account_id, zone_id, client_id, name, duration, enabled, digest, previous_digest, \
+         previous_expires_at, expires_at, last_seen_at, deleted_at, revision FROM service_token"
+    };
+}
+
+/// Every change of a service token after `from`, tombstones included.
+pub(crate) const CHANGES: &str = concat!(feed_columns!(), " WHERE revision > $1 ORDER BY revision, id");
+
+/// Every service token that lives, in the order of the table.
+pub(crate) const EVERYTHING: &str = concat!(feed_columns!(), " WHERE deleted_at IS NULL");
+
+pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
+    let mut columns = Columns::of("service_token", row);
+    let id = columns.parse()?;
+    let owner = read_owner(&mut columns)?;
+    let client_id = columns.parse()?;
+    let name = columns.text()?.to_owned();
+    let forever = read_duration(&mut columns)?.is_forever();
+    let enabled = columns.flag()?;
+    let digest = columns.digest_if_any()?;
+    let previous = columns.digest_if_any()?.zip(columns.time_if_any()?);
+    let expires_at = Some(columns.time()?).filter(|_| !forever);
+    let last_seen_at = columns.time_if_any()?;
+    let deleted = columns.time_if_any()?.is_some();
+    let revision = Revision::new(columns.int()?);
+    let digest = match digest {
+        Some(digest) => digest,
+        // A tombstone has no digest any more, and nothing looks at this one.
+        None if deleted => Digest::from_bytes([0; 32]),
+        None => return Err(columns.problem("the token lives and has no digest")),
+    };
+    let subject = Subject::ServiceToken {
+        id,
+        owner,
+        client_id,
+        name,
+        digest,
+        previous,
+        enabled,
+        expires_at,
+        last_seen_at,
+        deleted,
+    };
+    Ok(Change { revision, subject })
+}
+
+impl Store {
+    /// The service token with this id in this place.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_service_token(&self, owner: &Owner, id: &ServiceTokenId) -> Result<Option<ServiceToken>, Error> {
+        find(&mut *self.reader().await?, owner, id).await
+    }
+
+    /// Up to `limit` service tokens in the order of their ids, which is that of their creation: those after the id
+    /// `after`, without the first `offset` of these. Passing over costs time by the row; starting after an id doesn't.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_service_tokens(
+        &self,
+        filter: &ServiceTokenFilter,
+        after: Option<&ServiceTokenId>,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Vec<ServiceToken>, Error> {
+        if filter.is_hopeless() {
+            return Ok(Vec::new());
+        }
+        let mut sql = String::from(concat!("SELECT ", columns!(), living!(), " AND id > $3"));
+        sql.push_str(&filter.conditions(6));
+        sql.push_str(" ORDER BY id LIMIT $4 OFFSET $5");
+        let query = built(sql)
+            .bind(filter.owner.account.to_string())
+            .bind(zone_text(filter.owner.zone))
+            .bind(after.map(|id| id.to_string()).unwrap_or_default())
+            .bind(i64::from(limit))
+            .bind(i64::try_from(offset).unwrap_or(i64::MAX));
+        let rows = filter.bind(query).fetch_all(&mut *self.reader().await?).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// How many service tokens the filter finds. Without name and search this is a kept number, and takes no time.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn count_service_tokens(&self, filter: &ServiceTokenFilter) -> Result<u64, Error> {
+        if filter.is_hopeless() {
+            return Ok(0);
+        }
+        let mut reader = self.reader().await?;
+        if filter.name.is_none() && filter.search.is_none() {
+            return read_count(&mut reader, &filter.owner).await;
+        }
+        let mut sql = String::from(concat!("SELECT COUNT(*)", living!()));
+        sql.push_str(&filter.conditions(3));
+        let query = built(sql).bind(filter.owner.account.to_string()).bind(zone_text(filter.owner.zone));
+        let row = filter.bind(query).fetch_one(&mut *reader).await?;
+        Columns::of("service_token", &row).count()
+    }
+}
+
+impl Tx {
+    /// The service token with this id in this place.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_service_token(
+        &mut self,
+        owner: &Owner,
+        id: &ServiceTokenId,
+    ) -> Result<Option<ServiceToken>, Error> {
+        let found = find(self.reading(), owner, id).await;
+        self.noting(found)
+    }
+
+    /// How many service tokens live in this place.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn count_service_tokens(&mut self, owner: &Owner) -> Result<u64, Error> {
+        let kept = read_count(self.reading(), owner).await;
+        let kept = self.noting(kept)?;
+        Ok(kept.saturating_add_signed(self.counted_service_tokens(owner)))
+    }
+
+    /// Adds a service token. That its account and zone exist is the caller's to know.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if its id exists.
+    pub async fn insert_service_token(&mut self, token: &ServiceToken) -> Result<(), Error> {
+        let revision = self.change(Group::ServiceToken);
+        let query = sqlx::query(concat!(
+            "INSERT INTO service_token (",
+            columns!(),
+            ", name_folded, revision) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+        ))
+        .bind(token.id.to_string())
+        .bind(token.owner.account.to_string())
+        .bind(zone_text(token.owner.zone))
+        .bind(token.client_id.to_string())
+        .bind(token.name.as_str())
+        .bind(token.duration.as_str())
+        .bind(i64::from(token.enabled))
+        .bind(i64::from(token.secret_version))
+        .bind(token.digest.as_bytes().as_slice())
+        .bind(token.previous_digest.map(|digest| digest.as_bytes().to_vec()))
+        .bind(token.previous_expires_at.map(Timestamp::as_micros))
+        .bind(token.created_at.as_micros())
+        .bind(token.updated_at.as_micros())
+        .bind(token.expires_at.as_micros())
+        .bind(token.last_seen_at.map(Timestamp::as_micros))
+        .bind(token.name.folded())
+        .bind(revision);
+        self.execute(query, 1).await?;
+        self.count_service_tokens_by(token.owner, 1);
+        Ok(())
+    }
+
+    /// Puts a service token in the place of the one with the same id and owner. Its client id, its creation and when it
+    /// was last seen stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] if it doesn't exist there.
+    pub async fn update_service_token(&mut self, token: &ServiceToken) -> Result<(), Error> {
+        let revision = self.change(Group::ServiceToken);
+        let query = sqlx::query(
+            "UPDATE service_token SET name = $4, name_folded = $5, duration = $6, enabled = $7, secret_version = $8, \
+             digest = $9, previous_digest = $10, previous_expires_at = $11, updated_at = $12, expires_at = $13, \
+             revision = $14 WHERE id = $1 AND account_id = $2 AND zone_id = $3 AND deleted_at IS NULL",
+        )
+        .bind(token.id.to_string())
+        .bind(token.owner.account.to_string())
+        .bind(zone_text(token.owner.zone))
+        .bind(token.name.as_str())
+        .bind(token.name.folded())
+        .bind(token.duration.as_str())
+        .bind(i64::from(token.enabled))
+        .bind(i64::from(token.secret_version))
+        .bind(token.digest.as_bytes().as_slice())
+        .bind(token.previous_digest.map(|digest| digest.as_bytes().to_vec()))
+        .bind(token.previous_expires_at.map(Timestamp::as_micros))
+        .bind(token.updated_at.as_micros())
+        .bind(token.expires_at.as_micros())
+        .bind(revision);
+        self.execute(query, 1).await
+    }
+
+    /// Deletes a service token. A tombstone without digests stays until it is swept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] if it doesn't exist there, or was deleted before.
+    pub async fn delete_service_token(
+        &mut self,
+        owner: &Owner,
+        id: &ServiceTokenId,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let revision = self.change(Group::ServiceToken);
+        let query = sqlx::query(
+            "UPDATE service_token SET deleted_at = $4, digest = NULL, previous_digest = NULL, revision = $5 \
+             WHERE id = $1 AND account_id = $2 AND zone_id = $3 AND deleted_at IS NULL",
+        )
+        .bind(id.to_string())
+        .bind(owner.account.to_string())
+        .bind(zone_text(owner.zone))
+        .bind(at.as_micros())
+        .bind(revision);
+        self.execute(query, 1).await?;
+        self.count_service_tokens_by(*owner, -1);
+        Ok(())
+    }
+
+    /// The revision that the service token with this id was last changed at, also when it was deleted since.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn service_token_revision(&mut self, id: &ServiceTokenId) -> Result<Option<Revision>, Error> {
+        let query = sqlx::query("SELECT revision FROM service_token WHERE id = $1").bind(id.to_string());
+        let row = query.fetch_optional(self.reading()).await.map_err(Error::from);
+        match self.noting(row)? {
+            Some(row) => Ok(Some(Revision::new(row.try_get(0).map_err(Error::from)?))),
+            None => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_themselves_only() {
+        let check = |search: &str, pattern: &str| assert_eq!(like_pattern(search), pattern);
+        check("ci", "%ci%");
+        check("CI/CD", "%ci/cd%");
+        check("100%_\\", "%100\\%\\_\\\\%");
+        check("ÄÖ", "%äö%");
+        check("", "%%");
+    }
+}

@@ -1,0 +1,161 @@
+//! The handle that everybody holds.
+
+use std::fmt;
+use std::sync::Arc;
+
+use countersign_token::digest::{InstallationKey, MacKey};
+use countersign_token::feed::Revision;
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, Transaction};
+use sqlx::{AnyConnection, AnyPool};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::database::{Database, Options};
+use crate::error::Error;
+use crate::installation;
+use crate::migrate;
+use crate::tx::{Head, Tx};
+use crate::watch::Watch;
+use crate::write::{Apart, BoxFuture, Job, Lane, Own, QUEUE_MAX, Queued, Writer, Written};
+
+/// The store. Clones share everything; when the last one is gone, the [`Writer`] ends.
+///
+/// Reads go to the database directly. Writes go through the writer's queue.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    readers: AnyPool,
+    ordered: mpsc::Sender<Box<dyn Job>>,
+    apart: mpsc::Sender<Box<dyn Job>>,
+    own: Arc<Own>,
+    audit_key: MacKey,
+}
+
+impl Store {
+    /// Opens the database, creates its file if need be, and brings its schema up to date.
+    ///
+    /// The caller runs the writer on a task of its own. Without it, writes wait for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SchemaNewer`], [`Error::SchemaChanged`], [`Error::KeyMismatch`], [`Error::Foreign`],
+    /// [`Error::ReadOnly`], [`Error::Full`], or that the database can't be opened. Nothing was changed then.
+    pub async fn connect(options: Options, key: &InstallationKey) -> Result<(Self, Writer), Error> {
+        let Options { database, readers } = options;
+        database.create_missing_file()?;
+        let mut connection = Box::pin(database.connect_writer()).await?;
+        migrate::migrate(&database, &mut connection).await?;
+        installation::check_key(&mut connection, &key.check_value()).await?;
+        let own = Arc::new(Own::new(Head::read(&mut connection).await?.value));
+
+        let (ordered, queue) = mpsc::channel(QUEUE_MAX);
+        let lane = Lane::new(database.clone(), key, Arc::clone(&own), queue, Some(connection));
+        let (apart, apart_lane) = if database.is_sqlite() {
+            (ordered.clone(), None)
+        } else {
+            let (apart, queue) = mpsc::channel(QUEUE_MAX);
+            let lane = Lane::new(database.clone(), key, Arc::clone(&own), queue, None);
+            (apart, Some(lane))
+        };
+        let readers = database.readers(readers)?;
+        let audit_key = key.audit_key();
+        let store = Self(Arc::new(Inner { database, readers, ordered, apart, own, audit_key }));
+        Ok((store, Writer::new(lane, apart_lane)))
+    }
+
+    /// Queues a job for the writer, and returns when it is committed.
+    ///
+    /// The job may be run more than once before that, and must do the same each time: what it needs (times, ids, secrets)
+    /// comes in with it. If it returns an error, nothing of it is committed. Dropping the future does not stop the job.
+    ///
+    /// # Errors
+    ///
+    /// What the job returns; or an [`Error`] because of which it could not be committed.
+    pub async fn write<T, E, F>(&self, job: F) -> Result<Written<T>, E>
+    where
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        submit(&self.0.ordered, Box::new(Queued::new(job, reply)), answer).await
+    }
+
+    /// As [`write`](Self::write), for rows without revision that no other job reads.
+    pub(crate) async fn write_apart<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        F: for<'t> Fn(&'t mut AnyConnection) -> BoxFuture<'t, Result<T, Error>> + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let written = submit(&self.0.apart, Box::new(Apart::new(job, reply)), answer).await?;
+        Ok(written.value)
+    }
+
+    /// The newest revision that is committed.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn revision(&self) -> Result<Revision, Error> {
+        let mut reader = self.reader().await?;
+        Ok(Revision::new(Head::read(&mut reader).await?.value))
+    }
+
+    /// Whether the database is a file that this machine alone uses.
+    pub fn is_embedded(&self) -> bool {
+        self.0.database.is_sqlite()
+    }
+
+    /// Whether revisions that another process wrote are among those up to `polled` that have not been asked about before.
+    pub fn take_foreign(&self, polled: Revision) -> bool {
+        self.0.own.take_foreign(polled.get())
+    }
+
+    /// Something to await until another process may have written.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be reached.
+    pub async fn watch(&self) -> Result<Watch, Error> {
+        Watch::connect(self.0.database.clone(), Arc::clone(&self.0.own)).await
+    }
+
+    /// Closes the connections that read. Nothing can be read afterwards.
+    pub async fn close(&self) {
+        self.0.readers.close().await;
+    }
+
+    pub(crate) async fn reader(&self) -> Result<PoolConnection<Any>, Error> {
+        Ok(self.0.readers.acquire().await?)
+    }
+
+    /// A transaction in which all reads see the same moment. It ends when it is dropped.
+    pub(crate) async fn snapshot(&self) -> Result<Transaction<'static, Any>, Error> {
+        let begin = if self.is_embedded() { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" };
+        Ok(self.0.readers.begin_with(begin).await?)
+    }
+
+    pub(crate) fn audit_key(&self) -> &MacKey {
+        &self.0.audit_key
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("database", &self.0.database).finish_non_exhaustive()
+    }
+}
+
+async fn submit<T, E: From<Error>>(
+    queue: &mpsc::Sender<Box<dyn Job>>,
+    job: Box<dyn Job>,
+    answer: oneshot::Receiver<Result<Written<T>, E>>,
+) -> Result<Written<T>, E> {
+    if queue.send(job).await.is_err() {
+        return Err(Error::Stopped.into());
+    }
+    answer.await.unwrap_or_else(|_closed| Err(Error::Stopped.into()))
+}

@@ -1,0 +1,270 @@
+//! What a job sees of the batch's transaction.
+
+use std::collections::HashMap;
+
+use countersign_token::digest::MacKey;
+use countersign_token::feed::Revision;
+use countersign_token::service_token::Owner;
+use sqlx::AnyConnection;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe};
+
+use crate::audit::{self, AuditEvent};
+use crate::error::Error;
+use crate::row::Columns;
+use crate::service_token;
+
+/// A group of tables that the feed reads, or skips when nothing in it has moved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Group {
+    Directory,
+    ServiceToken,
+    ApiToken,
+}
+
+/// The one row of `revision`.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) value: i64,
+    pub(crate) directory: i64,
+    pub(crate) service_token: i64,
+    pub(crate) api_token: i64,
+    pub(crate) audit_seq: i64,
+    pub(crate) audit_mac: Vec<u8>,
+    pub(crate) horizon: i64,
+}
+
+macro_rules! head_columns {
+    () => {
+        "value, directory_revision, service_token_revision, api_token_revision, audit_seq, audit_mac, horizon"
+    };
+}
+
+impl Head {
+    /// Reads the row as it stands.
+    pub(crate) async fn read(connection: &mut AnyConnection) -> Result<Self, Error> {
+        Self::fetch(connection, concat!("SELECT ", head_columns!(), " FROM revision WHERE one = 1")).await
+    }
+
+    /// Reads the row and holds it until the transaction ends. An update that changes nothing does this on both
+    /// databases alike, and returns the newest value.
+    pub(crate) async fn lock(connection: &mut AnyConnection) -> Result<Self, Error> {
+        let sql = concat!("UPDATE revision SET value = value WHERE one = 1 RETURNING ", head_columns!());
+        Self::fetch(connection, sql).await
+    }
+
+    async fn fetch(connection: &mut AnyConnection, sql: &'static str) -> Result<Self, Error> {
+        let row = sqlx::query(sql).fetch_optional(connection).await?;
+        let row = row.ok_or(Error::Rows { expected: 1, actual: 0 })?;
+        let mut columns = Columns::of("revision", &row);
+        Ok(Self {
+            value: columns.int()?,
+            directory: columns.int()?,
+            service_token: columns.int()?,
+            api_token: columns.int()?,
+            audit_seq: columns.int()?,
+            audit_mac: columns.bytes()?.to_vec(),
+            horizon: columns.int()?,
+        })
+    }
+
+    async fn write(&self, connection: &mut AnyConnection) -> Result<(), Error> {
+        let query = sqlx::query(
+            "UPDATE revision SET value = $1, directory_revision = $2, service_token_revision = $3, \
+             api_token_revision = $4, audit_seq = $5, audit_mac = $6 WHERE one = 1",
+        )
+        .bind(self.value)
+        .bind(self.directory)
+        .bind(self.service_token)
+        .bind(self.api_token)
+        .bind(self.audit_seq)
+        .bind(self.audit_mac.as_slice());
+        expect_rows(query.execute(connection).await?.rows_affected(), 1)
+    }
+}
+
+/// The transaction of a batch, lent to one job after the other.
+///
+/// Look-ups see what earlier jobs of the batch have done. Each change is stamped with the job's revision, and must be
+/// accompanied by at least one [`record`](Self::record). A failed statement ends the transaction: a job that goes on as
+/// if nothing had happened fails nevertheless.
+#[derive(Debug)]
+pub struct Tx {
+    connection: AnyConnection,
+    head: Option<Head>,
+    key_check: [u8; 32],
+    events: Vec<AuditEvent>,
+    counts: HashMap<Owner, i64>,
+    job: Job,
+}
+
+/// What the job that is running has done so far.
+#[derive(Debug, Default)]
+struct Job {
+    revision: Option<i64>,
+    has_written: bool,
+    failed: Option<Error>,
+    events_before: usize,
+}
+
+/// What a batch leaves to be committed.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    /// The first and the last revision that the batch took, if it took any.
+    pub(crate) revisions: Option<(i64, i64)>,
+    /// The number and mac of its last audit event, if it recorded any. A mac is unlike any other, so it tells later
+    /// whether the batch was committed.
+    pub(crate) marker: Option<(i64, Vec<u8>)>,
+}
+
+impl Tx {
+    pub(crate) fn new(connection: AnyConnection, head: Option<Head>, key_check: [u8; 32]) -> Self {
+        Self { connection, head, key_check, events: Vec::new(), counts: HashMap::new(), job: Job::default() }
+    }
+
+    /// What tells the installation key that the store was opened with from others.
+    pub(crate) fn key_check(&self) -> &[u8; 32] {
+        &self.key_check
+    }
+
+    pub(crate) fn into_connection(self) -> AnyConnection {
+        self.connection
+    }
+
+    /// The revision that this job's changes have: taken when first asked for, which changes do by themselves.
+    pub fn revision(&mut self) -> Revision {
+        Revision::new(self.take_revision())
+    }
+
+    fn take_revision(&mut self) -> i64 {
+        let next = self.head.as_ref().map_or(0, |head| head.value) + 1;
+        *self.job.revision.get_or_insert(next)
+    }
+
+    /// Takes note of an event, which commits together with the job's changes.
+    pub fn record(&mut self, event: AuditEvent) {
+        self.events.push(event);
+    }
+
+    /// For statements that read.
+    pub(crate) fn reading(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
+
+    /// For rows that nobody follows: heartbeats, last-seen marks, sweeps.
+    pub(crate) fn writing_apart(&mut self) -> &mut AnyConnection {
+        self.job.has_written = true;
+        &mut self.connection
+    }
+
+    /// Keeps in mind that a statement failed: PostgreSQL would ignore all that follows.
+    pub(crate) fn noting<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &outcome {
+            self.job.failed.get_or_insert_with(|| error.clone());
+        }
+        outcome
+    }
+
+    /// Takes the job's revision for a change of `group`.
+    pub(crate) fn change(&mut self, group: Group) -> i64 {
+        let revision = self.take_revision();
+        if let Some(head) = &mut self.head {
+            match group {
+                Group::Directory => head.directory = revision,
+                Group::ServiceToken => head.service_token = revision,
+                Group::ApiToken => head.api_token = revision,
+            }
+        }
+        revision
+    }
+
+    /// Runs a statement that must change `expected` rows.
+    pub(crate) async fn execute(&mut self, query: Query<'_, Any, AnyArguments>, expected: u64) -> Result<(), Error> {
+        self.job.has_written = true;
+        let outcome = match query.execute(&mut self.connection).await {
+            Ok(result) => expect_rows(result.rows_affected(), expected),
+            Err(error) => Err(error.into()),
+        };
+        self.noting(outcome)
+    }
+
+    /// Runs a statement that may change any number of rows, and returns how many it did.
+    pub(crate) async fn execute_any(&mut self, query: Query<'_, Any, AnyArguments>) -> Result<u64, Error> {
+        self.job.has_written = true;
+        let outcome = query.execute(&mut self.connection).await;
+        self.noting(outcome.map(|result| result.rows_affected()).map_err(Error::from))
+    }
+
+    /// Counts service tokens that came (or, negative, went) in `owner`.
+    pub(crate) fn count_service_tokens_by(&mut self, owner: Owner, difference: i64) {
+        *self.counts.entry(owner).or_default() += difference;
+    }
+
+    /// The difference that [`count_service_tokens_by`](Self::count_service_tokens_by) has not written yet.
+    pub(crate) fn counted_service_tokens(&self, owner: &Owner) -> i64 {
+        self.counts.get(owner).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn begin_job(&mut self) {
+        self.job = Job { events_before: self.events.len(), ..Job::default() };
+    }
+
+    /// Ends a job that has done its work.
+    pub(crate) fn end_job(&mut self) -> Result<Option<Revision>, Error> {
+        if let Some(error) = self.job.failed.take() {
+            return Err(error);
+        }
+        let Some(revision) = self.job.revision else { return Ok(None) };
+        if self.events.len() == self.job.events_before {
+            return Err(Error::Unaudited);
+        }
+        if let Some(head) = &mut self.head {
+            head.value = revision;
+        }
+        Ok(Some(Revision::new(revision)))
+    }
+
+    /// Ends a job that has failed: `true` if nothing of it is left, so that the batch can go on.
+    pub(crate) fn abandon_job(&mut self) -> bool {
+        self.events.truncate(self.job.events_before);
+        !self.job.has_written && self.job.failed.is_none()
+    }
+
+    /// The failed statement of the current job, if there was one.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.job.failed.as_ref()
+    }
+
+    /// Writes what the batch has gathered: counts, audit events, the counter.
+    pub(crate) async fn flush(&mut self, key: &MacKey, before: i64) -> Result<Flushed, Error> {
+        let Some(head) = &mut self.head else {
+            return Ok(Flushed { revisions: None, marker: None });
+        };
+        for (owner, difference) in std::mem::take(&mut self.counts) {
+            service_token::write_count(&mut self.connection, &owner, difference).await?;
+        }
+        let events = std::mem::take(&mut self.events);
+        let marker = if events.is_empty() {
+            None
+        } else {
+            audit::append(&mut self.connection, key, head, &events).await?;
+            Some((head.audit_seq, head.audit_mac.clone()))
+        };
+        let revisions = (head.value > before).then_some((before + 1, head.value));
+        if revisions.is_some() || marker.is_some() {
+            head.write(&mut self.connection).await?;
+        }
+        Ok(Flushed { revisions, marker })
+    }
+}
+
+/// Asserts how many rows a statement has changed.
+pub(crate) fn expect_rows(actual: u64, expected: u64) -> Result<(), Error> {
+    if actual == expected { Ok(()) } else { Err(Error::Rows { expected, actual }) }
+}
+
+/// A statement whose text was put together from this crate's own words, never from input.
+pub(crate) fn built<'q>(sql: String) -> Query<'q, Any, AnyArguments> {
+    sqlx::query(AssertSqlSafe(sql))
+}

@@ -1,0 +1,278 @@
+//! Users, and the accounts that they have rights on.
+
+use countersign_token::digest::Digest;
+use countersign_token::feed::{Change, Revision, Subject};
+use countersign_token::id::{AccountId, UserId, UserPfid};
+use countersign_token::time::Timestamp;
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use crate::Page;
+use crate::error::Error;
+use crate::row::Columns;
+use crate::store::Store;
+use crate::tx::{Group, Tx};
+
+/// A person, with an e-mail address and a global API key.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Its id in the one dialect.
+    pub id: UserId,
+    /// Its id in the other.
+    pub pfid: UserPfid,
+    /// The address as it was given. No two users have addresses that differ in case alone.
+    pub email: String,
+    /// The digest of the global API key.
+    pub key_digest: Digest,
+    /// Whether the user has every right on every account, also on later ones.
+    pub installation_owner: bool,
+    /// When the user was made.
+    pub created_at: Timestamp,
+}
+
+impl User {
+    /// The form in which addresses are compared.
+    pub fn fold(email: &str) -> String {
+        email.to_lowercase()
+    }
+}
+
+/// That a user has every right on an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The user.
+    pub user: UserId,
+    /// The account.
+    pub account: AccountId,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+/// Which users to list. The default is all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserFilter {
+    /// Only those with a membership in this account.
+    pub account: Option<AccountId>,
+}
+
+macro_rules! columns {
+    () => {
+        "id, pfid, email, key_digest, installation_owner, created_at"
+    };
+}
+
+macro_rules! filter {
+    () => {
+        " FROM app_user WHERE ($1 IS NULL OR id IN (SELECT user_id FROM membership WHERE account_id = $1))"
+    };
+}
+
+fn read(row: &AnyRow) -> Result<User, Error> {
+    let mut columns = Columns::of("app_user", row);
+    Ok(User {
+        id: columns.parse()?,
+        pfid: columns.parse()?,
+        email: columns.text()?.to_owned(),
+        key_digest: columns.digest()?,
+        installation_owner: columns.flag()?,
+        created_at: columns.time()?,
+    })
+}
+
+async fn find(connection: &mut AnyConnection, id: &UserId) -> Result<Option<User>, Error> {
+    let query = sqlx::query(concat!("SELECT ", columns!(), " FROM app_user WHERE id = $1"));
+    let row = query.bind(id.to_string()).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+async fn find_by_email(connection: &mut AnyConnection, email: &str) -> Result<Option<User>, Error> {
+    let query = sqlx::query(concat!("SELECT ", columns!(), " FROM app_user WHERE email_folded = $1"));
+    let row = query.bind(User::fold(email)).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Every change of a user or of its memberships after `from`: one row a membership, those of a user together.
+pub(crate) const CHANGES: &str = "SELECT app_user.id, email_folded, key_digest, installation_owner, revision, account_id \
+     FROM app_user LEFT JOIN membership ON user_id = app_user.id \
+     WHERE revision > $1 ORDER BY revision, app_user.id, account_id";
+
+/// Reads the next row of [`CHANGES`]: into the last change if it is the same user's.
+pub(crate) fn read_change(row: &AnyRow, last: Option<&mut Change>) -> Result<Option<Change>, Error> {
+    let mut columns = Columns::of("app_user", row);
+    let user: UserId = columns.parse()?;
+    let email = columns.text()?.to_owned();
+    let key_digest = columns.digest()?;
+    let installation_owner = columns.flag()?;
+    let revision = Revision::new(columns.int()?);
+    let account: Option<AccountId> = columns.parse_if_any()?;
+    if let Some(Change { subject: Subject::User { id, accounts, .. }, .. }) = last
+        && *id == user
+    {
+        accounts.extend(account);
+        return Ok(None);
+    }
+    let accounts = account.into_iter().collect();
+    let subject = Subject::User { id: user, email, key_digest, installation_owner, accounts };
+    Ok(Some(Change { revision, subject }))
+}
+
+impl Store {
+    /// The user with this id.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_user(&self, id: &UserId) -> Result<Option<User>, Error> {
+        find(&mut *self.reader().await?, id).await
+    }
+
+    /// The user with this address, whatever its case.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_user_by_email(&self, email: &str) -> Result<Option<User>, Error> {
+        find_by_email(&mut *self.reader().await?, email).await
+    }
+
+    /// Users, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_users(&self, filter: &UserFilter, page: Page) -> Result<Vec<User>, Error> {
+        let (limit, offset) = page.bounds();
+        let query =
+            sqlx::query(concat!("SELECT ", columns!(), filter!(), " ORDER BY created_at, id LIMIT $2 OFFSET $3"))
+                .bind(filter.account.map(|account| account.to_string()))
+                .bind(limit)
+                .bind(offset);
+        let rows = query.fetch_all(&mut *self.reader().await?).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// How many users there are.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn count_users(&self, filter: &UserFilter) -> Result<u64, Error> {
+        let query =
+            sqlx::query(concat!("SELECT COUNT(*)", filter!())).bind(filter.account.map(|account| account.to_string()));
+        let row = query.fetch_one(&mut *self.reader().await?).await?;
+        Columns::of("app_user", &row).count()
+    }
+
+    /// The memberships of a user, in the order of the accounts' ids.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_memberships(&self, user: &UserId) -> Result<Vec<Membership>, Error> {
+        let query = sqlx::query(
+            "SELECT user_id, account_id, created_at FROM membership WHERE user_id = $1 ORDER BY account_id",
+        )
+        .bind(user.to_string());
+        let rows = query.fetch_all(&mut *self.reader().await?).await?;
+        rows.iter()
+            .map(|row| {
+                let mut columns = Columns::of("membership", row);
+                Ok(Membership { user: columns.parse()?, account: columns.parse()?, created_at: columns.time()? })
+            })
+            .collect()
+    }
+}
+
+impl Tx {
+    /// The user with this id.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_user(&mut self, id: &UserId) -> Result<Option<User>, Error> {
+        let found = find(self.reading(), id).await;
+        self.noting(found)
+    }
+
+    /// The user with this address, whatever its case.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_user_by_email(&mut self, email: &str) -> Result<Option<User>, Error> {
+        let found = find_by_email(self.reading(), email).await;
+        self.noting(found)
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if one of its ids exists, or its address in any case.
+    pub async fn insert_user(&mut self, user: &User) -> Result<(), Error> {
+        let revision = self.change(Group::Directory);
+        let query = sqlx::query(concat!(
+            "INSERT INTO app_user (",
+            columns!(),
+            ", email_folded, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        ))
+        .bind(user.id.to_string())
+        .bind(user.pfid.to_string())
+        .bind(user.email.clone())
+        .bind(user.key_digest.as_bytes().to_vec())
+        .bind(i64::from(user.installation_owner))
+        .bind(user.created_at.as_micros())
+        .bind(User::fold(&user.email))
+        .bind(revision);
+        self.execute(query, 1).await
+    }
+
+    /// Gives a user another global API key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] if there is no such user.
+    pub async fn update_user_key(&mut self, id: &UserId, key_digest: &Digest) -> Result<(), Error> {
+        let revision = self.change(Group::Directory);
+        let query = sqlx::query("UPDATE app_user SET key_digest = $2, revision = $3 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(key_digest.as_bytes().to_vec())
+            .bind(revision);
+        self.execute(query, 1).await
+    }
+
+    /// Gives a user rights on an account.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if the user has them already, or one of the two doesn't exist.
+    pub async fn insert_membership(&mut self, membership: &Membership) -> Result<(), Error> {
+        let query = sqlx::query("INSERT INTO membership (user_id, account_id, created_at) VALUES ($1, $2, $3)")
+            .bind(membership.user.to_string())
+            .bind(membership.account.to_string())
+            .bind(membership.created_at.as_micros());
+        self.execute(query, 1).await?;
+        self.touch_user(&membership.user).await
+    }
+
+    /// Takes a user's rights on an account away.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] if the user has none.
+    pub async fn delete_membership(&mut self, user: &UserId, account: &AccountId) -> Result<(), Error> {
+        let query = sqlx::query("DELETE FROM membership WHERE user_id = $1 AND account_id = $2")
+            .bind(user.to_string())
+            .bind(account.to_string());
+        self.execute(query, 1).await?;
+        self.touch_user(user).await
+    }
+
+    /// The feed shows a membership with its user.
+    async fn touch_user(&mut self, user: &UserId) -> Result<(), Error> {
+        let revision = self.change(Group::Directory);
+        let query =
+            sqlx::query("UPDATE app_user SET revision = $2 WHERE id = $1").bind(user.to_string()).bind(revision);
+        self.execute(query, 1).await
+    }
+}
