@@ -1,1 +1,20 @@
-//! server
+//! Everything of Countersign that listens: the management dialects and the operations behind them, and the gate.
+//!
+//! [`ops`] is the only writer of credentials. A dialect ([`cloudflare`]) turns wire types into domain types, calls one
+//! operation, and renders its own envelope. The [`gate`] reads the index in memory and never the store. [`follower`] is
+//! the one way in which this node learns of a change, its own changes included.
+
+pub mod caller;
+pub mod cloudflare;
+pub mod config;
+pub mod flusher;
+pub mod follower;
+pub mod gate;
+pub mod lifecycle;
+pub mod management;
+pub mod metrics;
+pub mod ops;
+pub mod propagation;
+
+// The operations' arguments and answers are made of these; who calls the operations names them through here.
+pub use {countersign_store as store, countersign_token as token};

@@ -19,9 +19,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Settings;
+use crate::config::{Settings, Stale};
 use crate::flusher;
-use crate::follower::Follower;
+use crate::follower::{Follower, Promise};
 use crate::gate::{Gate, listener};
 use crate::management::{self, App};
 use crate::metrics::Metrics;
@@ -135,7 +135,7 @@ impl Server {
             Arc::clone(&pages),
             clock.clone(),
             NodeId::generate(&entropy),
-            max_staleness,
+            Promise { max_staleness, serves_stale: settings.stale == Stale::Serve },
         )
         .await
         .context("cannot load the index")?;
@@ -146,8 +146,7 @@ impl Server {
             Ok(())
         });
 
-        let metrics =
-            Arc::new(Metrics::new(Arc::clone(&index), Arc::clone(&freshness), handle.clone(), clock.clone()));
+        let metrics = Arc::new(Metrics::new(Arc::clone(&index), Arc::clone(&freshness), handle.clone(), clock.clone()));
         let gate = Arc::new(Gate::new(
             Arc::clone(&index),
             Arc::clone(&freshness),

@@ -305,7 +305,7 @@ impl ServiceToken {
     }
 
     /// Whether every field that is shown is the same, and the secret.
-    fn reads_like(&self, other: &Self) -> bool {
+    pub fn reads_like(&self, other: &Self) -> bool {
         self.name == other.name
             && self.duration == other.duration
             && self.enabled == other.enabled

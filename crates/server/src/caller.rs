@@ -1,0 +1,180 @@
+//! Who calls the management API, and what they may do.
+//!
+//! Callers are credentials too: they are looked up in the same index as everything else. An operation does not take a
+//! caller but a [`Permit`], which only [`Caller::permit`] makes: the right is visible in the signature, and without it
+//! the code does not compile.
+
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use countersign_store::AuditActor;
+use countersign_token::feed::TokenOwner;
+use countersign_token::id::{AccountId, UserId};
+use countersign_token::index::{Detail, Index};
+use countersign_token::permission::Permission;
+use countersign_token::service_token::Owner;
+
+use crate::ops;
+
+/// An authenticated caller.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Whoever runs a command on the store itself. They could change the rows by hand, so every right is theirs.
+    Operator,
+    /// The holder of a credential that the index knows.
+    Holder(Arc<Detail>),
+}
+
+/// The right to look at an account's credentials.
+#[derive(Clone, Copy, Debug)]
+pub struct Read;
+
+/// The right to change an account's credentials. It includes [`Read`].
+#[derive(Clone, Copy, Debug)]
+pub struct Write;
+
+/// A right as a type: [`Read`] or [`Write`].
+pub trait Right: Send + Sync + 'static {
+    /// Whether holding `permission` on an account gives this right there.
+    fn given_by(permission: Permission) -> bool;
+}
+
+impl Right for Read {
+    fn given_by(permission: Permission) -> bool {
+        match permission {
+            Permission::Everything | Permission::ServiceTokensRead | Permission::ServiceTokensWrite => true,
+        }
+    }
+}
+
+impl Right for Write {
+    fn given_by(permission: Permission) -> bool {
+        match permission {
+            Permission::Everything | Permission::ServiceTokensWrite => true,
+            Permission::ServiceTokensRead => false,
+        }
+    }
+}
+
+/// The proof that a caller holds right `R` on the service tokens of one account or zone.
+#[derive(Debug)]
+pub struct Permit<R> {
+    owner: Owner,
+    actor: AuditActor,
+    right: PhantomData<R>,
+}
+
+impl<R: Right> Permit<R> {
+    /// The account or zone whose tokens may be read or changed.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Who acts, as the audit log names them.
+    pub fn actor(&self) -> &AuditActor {
+        &self.actor
+    }
+}
+
+/// What an operation is done on: an account, or one of its zones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An account's own tokens.
+    Account(AccountId),
+    /// A zone's tokens.
+    Zone(countersign_token::id::ZoneId),
+}
+
+/// Where a request came from, for the audit log.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The peer's address, `None` for a Unix socket or a local command.
+    pub address: Option<IpAddr>,
+    /// The request's id, `None` for a local command.
+    pub request_id: Option<String>,
+}
+
+impl Caller {
+    /// The right `R` at `place`, or [`ops::Error::Forbidden`] when the caller lacks it or the place does not exist:
+    /// the two answers must not differ, or ids could be guessed.
+    pub fn permit<R: Right>(&self, index: &Index, place: Place) -> Result<Permit<R>, ops::Error> {
+        let owner = match place {
+            Place::Account(account) if index.account_exists(&account) => Owner { account, zone: None },
+            Place::Zone(zone) => match index.zone_account(&zone) {
+                Some(account) => Owner { account, zone: Some(zone) },
+                None => return Err(ops::Error::Forbidden),
+            },
+            Place::Account(_) => return Err(ops::Error::Forbidden),
+        };
+        if !self.holds::<R>(&owner.account) {
+            return Err(ops::Error::Forbidden);
+        }
+        Ok(Permit { owner, actor: self.actor(), right: PhantomData })
+    }
+
+    /// Whether the caller may administer the installation itself: make accounts, users and management tokens.
+    pub fn administers_installation(&self) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Holder(_) => false,
+        }
+    }
+
+    /// The accounts on which the caller has any right; `None` means all of them.
+    pub fn visible_accounts(&self) -> Option<Vec<AccountId>> {
+        let mut accounts: Vec<AccountId> = match self {
+            Self::Operator => return None,
+            Self::Holder(detail) => match detail.as_ref() {
+                Detail::User { installation_owner: true, .. } => return None,
+                Detail::User { accounts, .. } => accounts.to_vec(),
+                Detail::ManagementToken { grants, .. } => grants.iter().map(|grant| grant.account).collect(),
+                Detail::ApiToken { account, environment: None, .. } => vec![*account],
+                Detail::ApiToken { .. } | Detail::ServiceToken { .. } => Vec::new(),
+            },
+        };
+        accounts.sort_unstable();
+        accounts.dedup();
+        Some(accounts)
+    }
+
+    /// The user behind the caller; `None` when a token of an account calls.
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Operator => None,
+            Self::Holder(detail) => match detail.as_ref() {
+                Detail::User { id, .. } => Some(*id),
+                Detail::ManagementToken { owner: TokenOwner::User(id), .. } => Some(*id),
+                Detail::ManagementToken { .. } | Detail::ApiToken { .. } | Detail::ServiceToken { .. } => None,
+            },
+        }
+    }
+
+    /// Who acts, as the audit log names them.
+    pub fn actor(&self) -> AuditActor {
+        let (kind, id) = match self {
+            Self::Operator => ("operator", String::new()),
+            Self::Holder(detail) => match detail.as_ref() {
+                Detail::User { id, .. } => ("user", id.to_string()),
+                Detail::ManagementToken { id, .. } => ("management_token", id.to_string()),
+                Detail::ApiToken { id, .. } => ("api_token", id.to_string()),
+                Detail::ServiceToken { id, .. } => ("service_token", id.to_string()),
+            },
+        };
+        AuditActor { kind, id }
+    }
+
+    fn holds<R: Right>(&self, account: &AccountId) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Holder(detail) => match detail.as_ref() {
+                Detail::User { installation_owner, accounts, .. } => *installation_owner || accounts.contains(account),
+                Detail::ManagementToken { grants, .. } => {
+                    grants.iter().any(|grant| grant.account == *account && R::given_by(grant.permission))
+                }
+                Detail::ApiToken { account: own, environment: None, .. } => own == account,
+                Detail::ApiToken { .. } | Detail::ServiceToken { .. } => false,
+            },
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Request bodies: a JSON object, read field by field, so that an error names the field and what is wrong with it.
+
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{FromRequest, Request};
+use countersign_token::duration::TokenDuration;
+use countersign_token::service_token::Name;
+use countersign_token::time::Timestamp;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+
+use super::Error;
+use super::error::Invalid;
+use crate::management::App;
+
+/// 1 MiB.
+const BODY_LEN_MAX: usize = 1 << 20;
+
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A body that must be a JSON object. The content type is not asked for: some clients send none.
+#[derive(Debug)]
+pub(super) struct Fields(Map<String, Value>);
+
+/// As [`Fields`], but no body at all is as good as `{}`.
+#[derive(Debug)]
+pub(super) struct OptionalFields(pub(super) Fields);
+
+impl FromRequest<App> for Fields {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Error> {
+        parse(&read(request.into_body()).await?)
+    }
+}
+
+impl FromRequest<App> for OptionalFields {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Error> {
+        let body = read(request.into_body()).await?;
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(Fields(Map::new())));
+        }
+        Ok(Self(parse(&body)?))
+    }
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, Error> {
+    // A length that is announced and too large need not be waited for.
+    if body.size_hint().lower() > BODY_LEN_MAX as u64 {
+        return Err(Error::TooLarge);
+    }
+    match tokio::time::timeout(PATIENCE, Limited::new(body, BODY_LEN_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes().into()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::TooLarge),
+        Ok(Err(_cut_short)) => Err(invalid(None, "the body ended before its announced length").into()),
+        Err(_elapsed) => Err(Error::TooSlow),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Fields, Error> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(Fields(fields)),
+        Ok(_) => Err(invalid(None, "the body must be a JSON object").into()),
+        // The parser's words name a line and a column, and never quote the body.
+        Err(error) => Err(invalid(None, &format!("the body is not JSON: {error}")).into()),
+    }
+}
+
+fn invalid(pointer: Option<&'static str>, detail: &str) -> Invalid {
+    Invalid { detail: detail.to_owned(), pointer }
+}
+
+/// A field of the body: its name and its pointer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    name: &'static str,
+    pointer: &'static str,
+}
+
+pub(super) const NAME: Field = Field { name: "name", pointer: "/name" };
+pub(super) const DURATION: Field = Field { name: "duration", pointer: "/duration" };
+pub(super) const ENABLED: Field = Field { name: "enabled", pointer: "/enabled" };
+pub(super) const SECRET_VERSION: Field = Field { name: "client_secret_version", pointer: "/client_secret_version" };
+pub(super) const PREVIOUS_EXPIRES_AT: Field =
+    Field { name: "previous_client_secret_expires_at", pointer: "/previous_client_secret_expires_at" };
+
+impl Field {
+    pub(super) fn invalid(self, problem: &str) -> Invalid {
+        Invalid { detail: format!("{}: {problem}", self.name), pointer: Some(self.pointer) }
+    }
+}
+
+/// A field that may be absent, `null`, or a value: an update tells the first two apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Given<T> {
+    Absent,
+    Null,
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// The value, where absent and `null` mean the same.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+}
+
+impl Fields {
+    fn given<T>(&self, field: Field, parse: impl FnOnce(&Value) -> Result<T, Invalid>) -> Result<Given<T>, Invalid> {
+        match self.0.get(field.name) {
+            None => Ok(Given::Absent),
+            Some(Value::Null) => Ok(Given::Null),
+            Some(value) => parse(value).map(Given::Value),
+        }
+    }
+
+    pub(super) fn name(&self) -> Result<Option<Name>, Invalid> {
+        let given = self.given(NAME, |value| {
+            let text = value.as_str().ok_or_else(|| NAME.invalid("must be a string"))?;
+            Name::parse(text).map_err(|problem| NAME.invalid(&problem.to_string()))
+        })?;
+        Ok(given.value())
+    }
+
+    pub(super) fn duration(&self) -> Result<Option<TokenDuration>, Invalid> {
+        let given = self.given(DURATION, |value| {
+            let text = value.as_str().ok_or_else(|| DURATION.invalid("must be a string"))?;
+            TokenDuration::parse(text).map_err(|problem| DURATION.invalid(&problem.to_string()))
+        })?;
+        Ok(given.value())
+    }
+
+    pub(super) fn enabled(&self) -> Result<Option<bool>, Invalid> {
+        let given =
+            self.given(ENABLED, |value| value.as_bool().ok_or_else(|| ENABLED.invalid("must be true or false")))?;
+        Ok(given.value())
+    }
+
+    /// A whole number, which some clients write with a fraction of zero. `0` is what a client sends that has none.
+    pub(super) fn secret_version(&self) -> Result<Option<u32>, Invalid> {
+        let given = self.given(SECRET_VERSION, |value| {
+            let problem = || SECRET_VERSION.invalid("must be a whole number from 0 to 4294967295");
+            let whole = value.as_f64().filter(|number| number.fract() == 0.0).ok_or_else(problem)?;
+            format!("{whole}").parse::<u32>().or(Err(problem()))
+        })?;
+        Ok(given.value().filter(|version| *version > 0))
+    }
+
+    pub(super) fn previous_expires_at(&self) -> Result<Given<Timestamp>, Invalid> {
+        self.given(PREVIOUS_EXPIRES_AT, |value| {
+            let text = value.as_str().ok_or_else(|| PREVIOUS_EXPIRES_AT.invalid("must be a string or null"))?;
+            Timestamp::parse_rfc3339(text).map_err(|problem| PREVIOUS_EXPIRES_AT.invalid(&problem.to_string()))
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! The dialect's envelope: `success`, `errors`, `messages`, `result`, always all four.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::query::Paging;
+use crate::propagation::Propagation;
+
+/// The header that tells where a change is in force.
+const PROPAGATION: &str = "countersign-propagation";
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    success: bool,
+    errors: &'a [ErrorLine],
+    messages: &'a [Message],
+    result: Option<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_info: Option<ResultInfo>,
+}
+
+/// One entry of `errors`.
+#[derive(Debug, Serialize)]
+pub(super) struct ErrorLine {
+    code: u32,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<Source>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    error_chain: Vec<ErrorLine>,
+}
+
+/// Which part of the body an error is about.
+#[derive(Debug, Serialize)]
+pub(super) struct Source {
+    pub(super) pointer: &'static str,
+}
+
+impl ErrorLine {
+    pub(super) fn new(code: u32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), source: None, error_chain: Vec::new() }
+    }
+
+    pub(super) fn caused_by(mut self, cause: Self) -> Self {
+        self.error_chain.push(cause);
+        self
+    }
+}
+
+/// One entry of `messages`. Older Go clients can't decode one on success, so only the verify calls send any.
+#[derive(Debug, Serialize)]
+pub(super) struct Message {
+    pub(super) code: u32,
+    pub(super) message: &'static str,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<&'static str>,
+}
+
+/// What a list says of its page. All numbers are integers: Go clients decode them as such.
+#[derive(Serialize)]
+struct ResultInfo {
+    page: u64,
+    per_page: u32,
+    count: usize,
+    total_count: u64,
+    total_pages: u64,
+}
+
+pub(super) fn success<T: Serialize>(status: StatusCode, result: &T) -> Response {
+    render(status, &Envelope { success: true, errors: &[], messages: &[], result: Some(result), result_info: None })
+}
+
+pub(super) fn success_with_message<T: Serialize>(result: &T, message: Message) -> Response {
+    let messages = [message];
+    render(
+        StatusCode::OK,
+        &Envelope { success: true, errors: &[], messages: &messages, result: Some(result), result_info: None },
+    )
+}
+
+/// The answer to a change, with the header that tells where it is in force.
+pub(super) fn changed<T: Serialize>(result: &T, propagation: Option<Propagation>) -> Response {
+    let mut response = success(StatusCode::OK, result);
+    if let Some(propagation) = propagation
+        && let Ok(value) = HeaderValue::try_from(propagation.to_string())
+    {
+        response.headers_mut().insert(PROPAGATION, value);
+    }
+    response
+}
+
+/// One page of a list of `total` items.
+pub(super) fn page<T: Serialize>(items: &[T], total: u64, paging: &Paging) -> Response {
+    let info = ResultInfo {
+        page: paging.page,
+        per_page: paging.per_page,
+        count: items.len(),
+        total_count: total,
+        total_pages: total.div_ceil(u64::from(paging.per_page)).max(1),
+    };
+    render(
+        StatusCode::OK,
+        &Envelope { success: true, errors: &[], messages: &[], result: Some(items), result_info: Some(info) },
+    )
+}
+
+pub(super) fn failure(status: StatusCode, errors: Vec<ErrorLine>) -> Response {
+    render(status, &Envelope::<()> { success: false, errors: &errors, messages: &[], result: None, result_info: None })
+}
+
+fn render<T: Serialize>(status: StatusCode, envelope: &Envelope<'_, T>) -> Response {
+    let (status, body) = match serde_json::to_vec(envelope) {
+        Ok(body) => (status, body),
+        Err(error) => {
+            tracing::error!(error = %error, "an answer could not be rendered");
+            let body = br#"{"success":false,"errors":[{"code":10001,"message":"internal error"}],"messages":[],"result":null}"#;
+            (StatusCode::INTERNAL_SERVER_ERROR, body.to_vec())
+        }
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,251 @@
+//! The one way in which this node learns of a change: it reads the feed in order and applies it to the index.
+//!
+//! Nobody else moves `applied`. A local write wakes the follower and waits until it has come that far; a write of
+//! another process or node wakes it through the store's watch; and it looks every second in any case, because a wake-up
+//! is only a hint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use countersign_store::{Node, NodeId, Store};
+use countersign_token::feed::{Change, Freshness, Revision, Subject};
+use countersign_token::index::Index;
+use countersign_token::time::{Clock, Timestamp};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::ops::pages::Pages;
+use crate::propagation::{self, Watched};
+
+/// How often the feed is read without being asked.
+const POLL: Duration = Duration::from_secs(1);
+
+/// A node whose heartbeat has stood still this long has died without saying so, and is struck off the list.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// What a node promises of the age of its knowledge.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    /// How old it may be before the node refuses everything.
+    pub max_staleness: Duration,
+    /// Whether the node goes on admitting all the same, which every receipt must then say.
+    pub serves_stale: bool,
+}
+
+/// What the rest of the server holds of the follower.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    node: NodeId,
+    applied: watch::Receiver<Revision>,
+    wake: Arc<Notify>,
+    watched: Watched,
+    promise: Promise,
+}
+
+impl Handle {
+    /// The id under which this node is registered.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The heartbeats of other nodes as this one has watched them.
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// How old this node's knowledge may be before it refuses everything.
+    pub fn max_staleness(&self) -> Duration {
+        self.promise.max_staleness
+    }
+
+    /// Up to where this node has applied the feed.
+    pub fn applied(&self) -> Revision {
+        *self.applied.borrow()
+    }
+
+    /// Returns when this node has applied `revision`. If the store is lost just after the commit, that can't happen: then
+    /// it returns once the node has gone stale, and refuses everything by itself.
+    pub async fn reach(&self, revision: Revision) {
+        let mut applied = self.applied.clone();
+        if *applied.borrow_and_update() >= revision {
+            return;
+        }
+        self.wake.notify_one();
+        let reached = applied.wait_for(|applied| *applied >= revision);
+        if tokio::time::timeout(propagation::bound(self.promise.max_staleness), reached).await.is_err() {
+            tracing::error!(
+                revision = revision.get(),
+                "this node could not apply its own write in time and has gone stale"
+            );
+        }
+    }
+}
+
+fn registration(id: NodeId, started_at: Timestamp, applied: Revision, promise: Promise) -> Node {
+    Node { serves_stale: promise.serves_stale, ..Node::new(id, started_at, applied) }
+}
+
+/// The follower itself: one a node.
+#[derive(Debug)]
+pub struct Follower {
+    store: Store,
+    index: Arc<Index>,
+    freshness: Arc<Freshness>,
+    pages: Arc<Pages>,
+    clock: Clock,
+    node: NodeId,
+    started_at: Timestamp,
+    promise: Promise,
+    applied: watch::Sender<Revision>,
+    wake: Arc<Notify>,
+    watched: Watched,
+    failing: bool,
+}
+
+impl Follower {
+    /// Loads everything into `index`, registers the node, and is fresh when it returns.
+    pub async fn load(
+        store: Store,
+        index: Arc<Index>,
+        freshness: Arc<Freshness>,
+        pages: Arc<Pages>,
+        clock: Clock,
+        node: NodeId,
+        promise: Promise,
+    ) -> Result<(Self, Handle), countersign_store::Error> {
+        let noted = clock.boot();
+        let revision = store.load(&mut |change| index.apply(&change)).await?;
+        let started_at = clock.now();
+        store.register_node(&registration(node, started_at, revision, promise)).await?;
+        freshness.renew(noted);
+        let (applied, receiver) = watch::channel(revision);
+        let wake = Arc::new(Notify::new());
+        let watched = Watched::default();
+        let handle = Handle { node, applied: receiver, wake: Arc::clone(&wake), watched: watched.clone(), promise };
+        let follower = Self {
+            store,
+            index,
+            freshness,
+            pages,
+            clock,
+            node,
+            started_at,
+            promise,
+            applied,
+            wake,
+            watched,
+            failing: false,
+        };
+        Ok((follower, handle))
+    }
+
+    /// Follows the feed until `stop`, then takes the node off the list. An outage of the store is waited out: the
+    /// node's freshness lapses by itself.
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut watch = self.store.watch().await.context("cannot watch the store for changes")?;
+        let mut tick = tokio::time::interval(POLL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let outcome = tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.wake.notified() => self.poll().await,
+                _ = tick.tick() => self.beat_and_poll().await,
+                changed = watch.changed() => match changed {
+                    Ok(()) => self.poll().await,
+                    Err(error) => Err(error),
+                },
+            };
+            self.note(outcome).await;
+        }
+        self.store.remove_node(self.node).await.context("cannot take this node off the list")
+    }
+
+    /// Says once that the store can't be read, and once that it can again.
+    async fn note(&mut self, outcome: Result<(), countersign_store::Error>) {
+        match outcome {
+            Ok(()) if self.failing => {
+                tracing::info!("the feed can be read again");
+                self.failing = false;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !self.failing {
+                    tracing::error!(error = %error, "the feed cannot be read; this node goes stale unless that ends soon");
+                    self.failing = true;
+                }
+                // A watch that fails at once would spin otherwise.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    /// A timed poll: note the time, count the heartbeat, then read. The node is fresh as of the noted time.
+    ///
+    /// A revoker may take a counter that stands still as proof that its node has gone stale, so a node that can't count
+    /// must not stay fresh. An embedded store has no other nodes, and there a full disk must not stop verification.
+    async fn beat_and_poll(&mut self) -> Result<(), countersign_store::Error> {
+        let noted = self.clock.boot();
+        let applied = *self.applied.borrow();
+        let beaten = match self.store.heartbeat(self.node, applied).await {
+            Err(countersign_store::Error::Rows { .. }) => {
+                self.store.register_node(&registration(self.node, self.started_at, applied, self.promise)).await
+            }
+            other => other,
+        };
+        self.poll().await?;
+        if beaten.is_ok() || self.store.is_embedded() {
+            self.freshness.renew(noted);
+        }
+        beaten?;
+        if !self.store.is_embedded() {
+            self.forget_the_dead().await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_the_dead(&self) -> Result<(), countersign_store::Error> {
+        let nodes = self.store.list_nodes().await?;
+        let now = self.clock.boot();
+        self.watched.note(&nodes, now);
+        for node in nodes.iter().filter(|node| node.id != self.node) {
+            if self.watched.silent_for(node, now) >= FORGET_AFTER {
+                tracing::warn!(node.id = %node.id, "a node that has been silent for long is taken off the list");
+                self.store.remove_node(node.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn poll(&mut self) -> Result<(), countersign_store::Error> {
+        let from = *self.applied.borrow();
+        let feed = self.store.poll(from).await?;
+        if feed.reload {
+            tracing::warn!(
+                from = from.get(),
+                to = feed.revision.get(),
+                "fell behind the sweep of old rows; reloading everything"
+            );
+            self.index.retain(&feed.changes);
+            self.pages.forget_all();
+        }
+        for change in &feed.changes {
+            self.index.apply(change);
+            self.forget_pages(change);
+        }
+        if feed.revision > from {
+            self.applied.send_replace(feed.revision);
+        }
+        // Only a writer outside this process reads what is reported here, and it is waiting.
+        if self.store.take_foreign(feed.revision) {
+            self.store.report_applied(self.node, feed.revision).await?;
+        }
+        Ok(())
+    }
+
+    fn forget_pages(&self, change: &Change) {
+        if let Subject::ServiceToken { owner, deleted: true, .. } = &change.subject {
+            self.pages.forget(*owner);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The management listener: the dialects, the health endpoints, and what every answer has in common.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use countersign_token::entropy::Entropy;
+use countersign_token::feed::Freshness;
+use countersign_token::index::Index;
+use countersign_token::time::Clock;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
+
+use crate::caller::Origin;
+use crate::cloudflare;
+use crate::metrics::Metrics;
+use crate::ops::Ops;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Older Go clients show this header in their errors, and no other.
+const RAY: HeaderName = HeaderName::from_static("cf-ray");
+
+/// What the management listener's handlers share.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The operations.
+    pub ops: Ops,
+    /// The index, for callers and for what exists.
+    pub index: Arc<Index>,
+    /// How old this node's knowledge is.
+    pub freshness: Arc<Freshness>,
+    /// The age at which the node stops answering for itself.
+    pub max_staleness: Duration,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The clock.
+    pub clock: Clock,
+    /// For request ids.
+    pub entropy: Entropy,
+}
+
+/// The peer of a connection, put into a request's extensions by the listener. A Unix socket has none.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// A request's id: given by the client or made here.
+#[derive(Clone, Debug)]
+struct RequestId(String);
+
+/// Everything that the management listener serves.
+pub fn router(app: App) -> Router {
+    let health = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(app.clone());
+    cloudflare::router(app.clone())
+        .merge(health)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app, accompany))
+}
+
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(app): State<App>) -> Response {
+    if app.is_fresh() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "stale: the store has not been read for too long\n").into_response()
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    ([(header::CONTENT_TYPE, content_type)], app.metrics.encode()).into_response()
+}
+
+impl App {
+    fn is_fresh(&self) -> bool {
+        let max_staleness = i64::try_from(self.max_staleness.as_micros()).unwrap_or(i64::MAX);
+        self.freshness.is_fresh(self.clock.boot(), max_staleness)
+    }
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let words = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words");
+    tracing::error!(panic = words, "a handler panicked");
+    cloudflare::Error::Internal.into_response()
+}
+
+/// Gives every request an id, every answer its headers, and the log one line.
+async fn accompany(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let started = app.clock.boot();
+    let id = request
+        .headers()
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| is_request_id(id))
+        .map_or_else(|| new_request_id(&app.entropy), str::to_owned);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let peer = request.extensions().get::<Peer>().copied();
+
+    let mut response = next.run(request).instrument(tracing::info_span!("request", request.id = %id)).await;
+
+    if let Ok(value) = HeaderValue::try_from(id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value.clone());
+        response.headers_mut().insert(RAY, value);
+    }
+    let status = response.status();
+    app.metrics.count_management(status);
+    let duration = app.clock.boot().duration_since(started);
+    tracing::info!(
+        request.id = %id,
+        peer = peer.map(|Peer(address)| tracing::field::display(address)),
+        method = %method,
+        path = %path,
+        status = status.as_u16(),
+        duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
+
+/// 1 to 128 characters that are safe in a log and in a header.
+fn is_request_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+fn new_request_id(entropy: &Entropy) -> String {
+    entropy.bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl<S: Sync> FromRequestParts<S> for Origin {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self {
+            address: parts.extensions.get::<Peer>().map(|Peer(address)| address.ip()),
+            request_id: parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone()),
+        })
+    }
+}

@@ -1,0 +1,351 @@
+//! Service tokens: create, find, list, update, rotate, refresh, delete.
+
+use std::sync::Arc;
+
+use countersign_store::{AuditEvent, ServiceTokenFilter, Tx};
+use countersign_token::digest::DigestKey;
+use countersign_token::duration::TokenDuration;
+use countersign_token::id::{ClientId, ServiceTokenId};
+use countersign_token::secret::Secret;
+use countersign_token::service_token::{Name, NewServiceToken, Owner, ServiceToken, Update};
+use countersign_token::time::Timestamp;
+
+use super::pages::Start;
+use super::{Error, Ops, Seat};
+use crate::caller::{Origin, Permit, Read, Write};
+use crate::propagation::Propagation;
+
+/// What a new service token is made of.
+#[derive(Clone, Debug)]
+pub struct CreateServiceToken {
+    /// Its name; names need not be unique.
+    pub name: Name,
+    /// How long it lives.
+    pub duration: TokenDuration,
+    /// Whether it is admitted from the start.
+    pub enabled: bool,
+    /// The version of its first secret, at least 1.
+    pub secret_version: u32,
+    /// Kept and shown, without effect: there is no previous secret yet.
+    pub previous_expires_at: Option<Timestamp>,
+}
+
+/// A new token and its secret, which is nowhere else.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: ServiceToken,
+    /// Its secret.
+    pub secret: Secret,
+}
+
+/// A token after a change.
+#[derive(Debug)]
+pub struct Changed {
+    /// The token as it is now.
+    pub token: ServiceToken,
+    /// The new secret, if the change made one; it is nowhere else.
+    pub secret: Option<Arc<Secret>>,
+    /// Where the change is in force, if it took something away.
+    pub propagation: Option<Propagation>,
+}
+
+/// Which tokens to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListServiceTokens {
+    /// Only tokens of exactly this name.
+    pub name: Option<String>,
+    /// Only tokens whose name, client id or id contains this, whatever the case.
+    pub search: Option<String>,
+    /// The page, from 1.
+    pub page: u64,
+    /// Rows a page, at least 1.
+    pub per_page: u32,
+}
+
+/// One page of tokens, in the order of their creation.
+#[derive(Debug)]
+pub struct ServiceTokens {
+    /// The page's tokens; empty past the end.
+    pub tokens: Vec<ServiceToken>,
+    /// How many there are on all pages together.
+    pub total: u64,
+}
+
+/// What a change makes of a token, given a fresh secret in case it needs one.
+enum Transition {
+    Update(Update),
+    Rotate { previous_expires_at: Option<Timestamp> },
+    Refresh,
+}
+
+impl Transition {
+    fn action(&self) -> &'static str {
+        match self {
+            Self::Update(_) => "service_token.update",
+            Self::Rotate { .. } => "service_token.rotate",
+            Self::Refresh => "service_token.refresh",
+        }
+    }
+}
+
+/// A change of one token as a job of the writer, which may run it twice.
+struct Change {
+    owner: Owner,
+    id: ServiceTokenId,
+    transition: Transition,
+    now: Timestamp,
+    digest_key: DigestKey,
+    secret: Arc<Secret>,
+    event: AuditEvent,
+}
+
+struct Outcome {
+    token: ServiceToken,
+    rotated: bool,
+    narrows: bool,
+}
+
+impl Change {
+    async fn run(&self, tx: &mut Tx) -> Result<Outcome, Error> {
+        let before = tx.find_service_token(&self.owner, &self.id).await?.ok_or(Error::NotFound)?;
+        let digest = self.digest_key.pair(&before.client_id, self.secret.expose());
+        let (after, rotated) = match &self.transition {
+            Transition::Update(update) => {
+                (before.updated(update, Some(&digest), self.now), before.update_rotates(update))
+            }
+            Transition::Rotate { previous_expires_at } => {
+                (before.rotated(*previous_expires_at, digest, self.now), true)
+            }
+            Transition::Refresh => (before.refreshed(self.now), false),
+        };
+        if after.reads_like(&before) {
+            return Ok(Outcome { token: before, rotated: false, narrows: false });
+        }
+        tx.update_service_token(&after).await?;
+        tx.record(AuditEvent { detail: difference(&before, &after), ..self.event.clone() });
+        Ok(Outcome { narrows: before.narrows(&after, self.now), token: after, rotated })
+    }
+}
+
+/// What changed, for the audit log: names of fields, and the values that a reviewer asks for first.
+fn difference(before: &ServiceToken, after: &ServiceToken) -> String {
+    let mut detail = serde_json::Map::new();
+    let mut note = |field: &str, value: Option<serde_json::Value>| {
+        detail.insert(field.to_owned(), value.unwrap_or(serde_json::Value::Null));
+    };
+    if before.name != after.name {
+        note("name", Some(after.name.as_str().into()));
+    }
+    if before.duration != after.duration {
+        note("duration", Some(after.duration.as_str().into()));
+    }
+    if before.enabled != after.enabled {
+        note("enabled", Some(after.enabled.into()));
+    }
+    if before.secret_version != after.secret_version {
+        note("secret_version", Some(after.secret_version.into()));
+    }
+    if before.expires_at != after.expires_at {
+        note("expires_at", Some(after.expires_at.to_string().into()));
+    }
+    if before.previous_expires_at != after.previous_expires_at {
+        note("previous_expires_at", after.previous_expires_at.map(|at| at.to_string().into()));
+    }
+    serde_json::Value::Object(detail).to_string()
+}
+
+impl Ops {
+    /// Makes a token. Its secret is in the answer and nowhere else.
+    pub async fn create_service_token(
+        &self,
+        permit: &Permit<Write>,
+        new: CreateServiceToken,
+        origin: &Origin,
+    ) -> Result<Issued, Error> {
+        let now = self.clock.now();
+        let client_id = ClientId::generate(&self.entropy);
+        let secret = Secret::service_token(self.secret_format, &self.entropy);
+        let token = ServiceToken::create(
+            NewServiceToken {
+                id: ServiceTokenId::generate(now, &self.entropy),
+                owner: permit.owner(),
+                client_id,
+                name: new.name,
+                duration: new.duration,
+                enabled: new.enabled,
+                secret_version: new.secret_version,
+                digest: self.digest_key.pair(&client_id, secret.expose()),
+                previous_expires_at: new.previous_expires_at,
+            },
+            now,
+        );
+        let mut event = self.event(permit.actor(), "service_token.create", subject(&token), origin);
+        event.account = Some(permit.owner().account);
+        let row = token.clone();
+        let written = self
+            .store
+            .write(move |tx| {
+                let (row, event) = (row.clone(), event.clone());
+                Box::pin(async move {
+                    tx.insert_service_token(&row).await?;
+                    tx.record(event);
+                    Ok::<_, Error>(())
+                })
+            })
+            .await?;
+        self.in_force(written.revision, false).await;
+        Ok(Issued { token, secret })
+    }
+
+    /// One token; [`Error::NotFound`] if this account or zone has none of that id.
+    pub async fn find_service_token(&self, permit: &Permit<Read>, id: &ServiceTokenId) -> Result<ServiceToken, Error> {
+        let found = self.store.find_service_token(&permit.owner(), id).await?;
+        found.map(|token| self.with_last_seen(token)).ok_or(Error::NotFound)
+    }
+
+    /// One page of the tokens of an account or a zone, oldest first.
+    pub async fn list_service_tokens(
+        &self,
+        permit: &Permit<Read>,
+        list: &ListServiceTokens,
+    ) -> Result<ServiceTokens, Error> {
+        let owner = permit.owner();
+        let filter = ServiceTokenFilter { owner, name: list.name.clone(), search: list.search.clone() };
+        // A filter's pages are few, and any change may move them: only whole lists are worth remembering.
+        let whole = list.name.is_none() && list.search.is_none();
+        let pages = match &self.seat {
+            Seat::Node(node) if whole => Some(&node.pages),
+            Seat::Node(_) | Seat::Outside => None,
+        };
+        let start = match pages {
+            Some(pages) => pages.start(owner, list.page, list.per_page),
+            None => Start::counted(list.page, list.per_page),
+        };
+        let total = self.store.count_service_tokens(&filter).await?;
+        let tokens = self.store.list_service_tokens(&filter, start.after.as_ref(), start.skip, list.per_page).await?;
+        if let (Some(pages), Some(last)) = (pages, tokens.last())
+            && u32::try_from(tokens.len()) == Ok(list.per_page)
+        {
+            pages.remember(owner, list.page, list.per_page, start, last.id);
+        }
+        Ok(ServiceTokens { tokens: tokens.into_iter().map(|token| self.with_last_seen(token)).collect(), total })
+    }
+
+    /// Merges `update` into a token. A higher secret version makes a new secret.
+    pub async fn update_service_token(
+        &self,
+        permit: &Permit<Write>,
+        id: &ServiceTokenId,
+        update: Update,
+        origin: &Origin,
+    ) -> Result<Changed, Error> {
+        self.change_service_token(permit, id, Transition::Update(update), origin).await
+    }
+
+    /// Makes a new secret. The one before it is admitted until `previous_expires_at`, `None` meaning not at all.
+    pub async fn rotate_service_token(
+        &self,
+        permit: &Permit<Write>,
+        id: &ServiceTokenId,
+        previous_expires_at: Option<Timestamp>,
+        origin: &Origin,
+    ) -> Result<Changed, Error> {
+        self.change_service_token(permit, id, Transition::Rotate { previous_expires_at }, origin).await
+    }
+
+    /// Lets a token live at least a year from now.
+    pub async fn refresh_service_token(
+        &self,
+        permit: &Permit<Write>,
+        id: &ServiceTokenId,
+        origin: &Origin,
+    ) -> Result<Changed, Error> {
+        self.change_service_token(permit, id, Transition::Refresh, origin).await
+    }
+
+    /// Ends a token. A second call finds nothing, and waits for what the first one made.
+    pub async fn delete_service_token(
+        &self,
+        permit: &Permit<Write>,
+        id: &ServiceTokenId,
+        origin: &Origin,
+    ) -> Result<Changed, Error> {
+        let owner = permit.owner();
+        let now = self.clock.now();
+        let id = *id;
+        let mut event = self.event(permit.actor(), "service_token.delete", ("service_token", id.to_string()), origin);
+        event.account = Some(owner.account);
+        let written = self
+            .store
+            .write(move |tx| {
+                let event = event.clone();
+                Box::pin(async move {
+                    let token = tx.find_service_token(&owner, &id).await?.ok_or(Error::NotFound)?;
+                    tx.delete_service_token(&owner, &id, now).await?;
+                    tx.record(event);
+                    Ok(token)
+                })
+            })
+            .await;
+        match written {
+            Ok(written) => {
+                let propagation = self.in_force(written.revision, true).await;
+                Ok(Changed { token: self.with_last_seen(written.value), secret: None, propagation })
+            }
+            Err(Error::NotFound) => {
+                self.in_force_already().await?;
+                Err(Error::NotFound)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn change_service_token(
+        &self,
+        permit: &Permit<Write>,
+        id: &ServiceTokenId,
+        transition: Transition,
+        origin: &Origin,
+    ) -> Result<Changed, Error> {
+        let owner = permit.owner();
+        let mut event = self.event(permit.actor(), transition.action(), ("service_token", id.to_string()), origin);
+        event.account = Some(owner.account);
+        let secret = Arc::new(Secret::service_token(self.secret_format, &self.entropy));
+        let change = Arc::new(Change {
+            owner,
+            id: *id,
+            transition,
+            now: self.clock.now(),
+            digest_key: self.digest_key.clone(),
+            secret: Arc::clone(&secret),
+            event,
+        });
+        let written = self
+            .store
+            .write(move |tx| {
+                let change = Arc::clone(&change);
+                Box::pin(async move { change.run(tx).await })
+            })
+            .await?;
+        let Outcome { token, rotated, narrows } = written.value;
+        let propagation = match written.revision {
+            Some(revision) => self.in_force(Some(revision), narrows).await,
+            // Nothing was left to do: another call may have done it a moment ago.
+            None => self.in_force_already().await?,
+        };
+        Ok(Changed { token: self.with_last_seen(token), secret: rotated.then_some(secret), propagation })
+    }
+
+    /// The store learns of last-seen marks in batches; an answer has the newest.
+    fn with_last_seen(&self, mut token: ServiceToken) -> ServiceToken {
+        if let Seat::Node(node) = &self.seat {
+            token.last_seen_at = token.last_seen_at.max(node.index.last_seen(&token.client_id));
+        }
+        token
+    }
+}
+
+fn subject(token: &ServiceToken) -> (&'static str, String) {
+    ("service_token", token.id.to_string())
+}
