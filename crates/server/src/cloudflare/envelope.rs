@@ -27,20 +27,26 @@ pub(super) struct ErrorLine {
     code: u32,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) source: Option<Source>,
+    source: Option<Source>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     error_chain: Vec<ErrorLine>,
 }
 
 /// Which part of the body an error is about.
 #[derive(Debug, Serialize)]
-pub(super) struct Source {
-    pub(super) pointer: &'static str,
+struct Source {
+    pointer: &'static str,
 }
 
 impl ErrorLine {
     pub(super) fn new(code: u32, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), source: None, error_chain: Vec::new() }
+    }
+
+    /// Names the part of the body that the error is about, if it is about one.
+    pub(super) fn about(mut self, pointer: Option<&'static str>) -> Self {
+        self.source = pointer.map(|pointer| Source { pointer });
+        self
     }
 
     pub(super) fn caused_by(mut self, cause: Self) -> Self {

@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 
-use super::envelope::{self, ErrorLine, Source};
+use super::envelope::{self, ErrorLine};
 use crate::ops;
 
 /// Why a request was not served.
@@ -170,7 +170,7 @@ impl Error {
             Self::InvalidToken => vec![ErrorLine::new(1000, "Invalid API Token")],
             Self::NoAuthorization => vec![ErrorLine::new(1001, "Missing \"Authorization\" header")],
             Self::Invalid(Invalid { detail, pointer }) => {
-                vec![ErrorLine { source: pointer.map(|pointer| Source { pointer }), ..invalid_request(&detail) }]
+                vec![invalid_request(&detail).about(pointer)]
             }
             Self::TooLarge => vec![invalid_request("the body is longer than 1 MiB")],
             Self::TooSlow => vec![invalid_request("the body did not arrive in time")],
