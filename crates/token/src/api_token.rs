@@ -92,3 +92,61 @@ fn base64url(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ApiTokenScope, Claims, base64url, mint};
+    use crate::digest::MacKey;
+    use crate::id::InstallationId;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn base64url_has_no_padding() {
+        for (bytes, text) in [
+            (b"".as_slice(), ""),
+            (b"f", "Zg"),
+            (b"fo", "Zm8"),
+            (b"foo", "Zm9v"),
+            (b"foob", "Zm9vYg"),
+            (b"fooba", "Zm9vYmE"),
+            (b"foobar", "Zm9vYmFy"),
+            (&[0xff, 0xef, 0xbf], "_--_"),
+        ] {
+            assert_eq!(base64url(bytes), text);
+        }
+    }
+
+    #[test]
+    fn a_token_is_the_same_whenever_it_is_minted() {
+        let key = MacKey::from_bytes([1; 32]);
+        let claims = Claims {
+            installation: InstallationId::from_bytes([0xab; 16]),
+            id: "013xrzp12g3nqk8n7f8f9jbg8d18q7tm".parse().unwrap(),
+            account: "013xrzp12g3nqk8ngskn1wtxgka5b0nf".parse().unwrap(),
+            scope: ApiTokenScope::Account,
+            issued_at: Timestamp::from_micros(1_767_225_600_999_999),
+            expires_at: Timestamp::from_secs(1_798_761_600),
+        };
+        let token = mint(&key, &claims);
+        let parts: Vec<&str> = token.expose().split('.').collect();
+        let payload = concat!(
+            r#"{"iss":"countersign:abababababababababababababababab","sub":"013xrzp12g3nqk8n7f8f9jbg8d18q7tm","#,
+            r#""jti":"013xrzp12g3nqk8n7f8f9jbg8d18q7tm","iat":1767225600,"exp":1798761600,"#,
+            r#""account_id":"013xrzp12g3nqk8ngskn1wtxgka5b0nf","token_scope":"account"}"#,
+        );
+        assert_eq!(parts[0], "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9");
+        assert_eq!(parts[1], base64url(payload.as_bytes()));
+        let signed = format!("{}.{}", parts[0], parts[1]);
+        assert_eq!(parts[2], base64url(&key.mac(&[signed.as_bytes()])));
+        assert_eq!(parts.len(), 3);
+        assert_eq!(mint(&key, &claims).expose(), token.expose());
+    }
+
+    #[test]
+    fn scopes_have_names() {
+        for scope in [ApiTokenScope::Account, ApiTokenScope::Environment, ApiTokenScope::AgentDeployment] {
+            assert_eq!(ApiTokenScope::parse(scope.text()), Some(scope));
+        }
+        assert_eq!(ApiTokenScope::parse("galaxy"), None);
+    }
+}

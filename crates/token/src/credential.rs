@@ -188,3 +188,6 @@ fn bearer_kind(token: &str) -> BearerKind {
     let is_jwt = parts.by_ref().take(3).filter(|part| is_base64url(part)).count() == 3 && parts.next().is_none();
     if is_jwt { BearerKind::ApiToken } else { BearerKind::ManagementToken }
 }
+
+#[cfg(test)]
+mod tests;

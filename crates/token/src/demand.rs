@@ -102,7 +102,7 @@ impl Demand {
 
     fn details_meet(&self, index: &Index, candidate: &Candidate) -> bool {
         let words = &candidate.words;
-        let is_service_token = words.state.kind() == EntryKind::ServiceToken;
+        let is_service_token = words.state.kind() == EntryKind::Service;
         let is_of = |account: u32| account == words.account;
         // What isn't confined needs no look at the details.
         let is_confined = words.state.has(State::SCOPED);
@@ -223,3 +223,6 @@ fn decode(text: &str) -> Result<Cow<'_, str>, DemandError> {
     }
     String::from_utf8(bytes).ok().map(Cow::Owned).ok_or(DemandError::Encoding)
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,3 +192,88 @@ fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     }
     mac.finalize().into_bytes().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use proptest::prelude::*;
+    use sha2::{Digest as _, Sha256};
+
+    use super::{BearerKind, Digest, InstallationKey, MacKey, hash_mac};
+    use crate::entropy::Entropy;
+    use crate::id::ClientId;
+
+    fn reference(key: &[u8], message: &[u8]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(message);
+        mac.finalize().into_bytes().into()
+    }
+
+    proptest! {
+        #[test]
+        fn digests_are_hmac_over_sha_256(key: [u8; 32], id: [u8; 16], secret in "[!-~]{0,130}") {
+            let digest_key = InstallationKey(zeroize::Zeroizing::new(key)).digest_key();
+            let inner: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+            prop_assert_eq!(hash_mac::sha256(secret.as_bytes()), inner);
+            let client_id = ClientId::from_bytes(id);
+            let expected = reference(&key, &[id.as_slice(), &inner].concat());
+            prop_assert_eq!(*digest_key.pair(&client_id, &secret).as_bytes(), expected);
+            prop_assert_eq!(*digest_key.pair_from_sha256(&client_id, &inner).as_bytes(), expected);
+            for (kind, name) in [
+                (BearerKind::ManagementToken, "management"),
+                (BearerKind::ApiToken, "api token"),
+                (BearerKind::GlobalKey, "global key"),
+            ] {
+                let expected = reference(&key, &[name.as_bytes(), &inner].concat());
+                prop_assert_eq!(*digest_key.bearer(kind, &secret).as_bytes(), expected);
+            }
+        }
+
+        #[test]
+        fn a_mac_is_of_its_parts_together(key: [u8; 32], one: Vec<u8>, other: Vec<u8>) {
+            let mac = MacKey::from_bytes(key).mac(&[&one, &other]);
+            prop_assert_eq!(mac, reference(&key, &[one, other].concat()));
+        }
+    }
+
+    #[test]
+    fn digests_are_bound_to_identity_and_kind() {
+        let entropy = Entropy::seeded(1);
+        let key = InstallationKey::generate(&entropy).digest_key();
+        let pair = |id: &ClientId| key.pair(id, "secret");
+        let one = ClientId::generate(&entropy);
+        assert!(pair(&one).matches(&pair(&one)));
+        assert!(!pair(&one).matches(&pair(&ClientId::generate(&entropy))));
+        let bearer = |kind| key.bearer(kind, "secret");
+        assert!(!bearer(BearerKind::ApiToken).matches(&bearer(BearerKind::ManagementToken)));
+        assert!(!bearer(BearerKind::ApiToken).matches(&bearer(BearerKind::GlobalKey)));
+    }
+
+    #[test]
+    fn derived_keys_differ() {
+        let key = InstallationKey::generate(&Entropy::seeded(2));
+        let mac = |key: MacKey| key.mac(&[b"x"]);
+        let all = [mac(key.audit_key()), mac(key.jwt_key("1")), mac(key.jwt_key("2")), key.check_value()];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one));
+        }
+    }
+
+    #[test]
+    fn key_files_hold_hex() {
+        let key = InstallationKey::generate(&Entropy::seeded(3));
+        let text = key.to_hex();
+        let again = InstallationKey::parse_hex(&format!(" {}\r\n", text.expose().to_uppercase())).unwrap();
+        assert_eq!(again.check_value(), key.check_value());
+        for text in ["", "00", &"g".repeat(64), &"0".repeat(63), &"0".repeat(65), &"\u{e9}".repeat(32)] {
+            assert!(InstallationKey::parse_hex(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        let key = InstallationKey::generate(&Entropy::seeded(4));
+        let shown = format!("{:?} {:?} {:?} {:?}", key, key.digest_key(), key.audit_key(), Digest::from_bytes([7; 32]));
+        assert_eq!(shown, "InstallationKey(..) DigestKey(..) MacKey(..) Digest(..)");
+    }
+}

@@ -168,3 +168,61 @@ fn split_digits(text: &str) -> (&str, &str) {
     let length = text.bytes().take_while(u8::is_ascii_digit).count();
     text.split_at_checked(length).unwrap_or((text, ""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{DurationError, TokenDuration};
+    use crate::time::Timestamp;
+
+    // The shared vectors are in tests/vectors.rs; here is what they don't say.
+    fn check(text: &str, expected: Result<Option<i64>, DurationError>) {
+        assert_eq!(TokenDuration::parse(text).map(|duration| duration.nanos()), expected, "{text:?}");
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        check("", Err(DurationError::Empty));
+        check("+", Err(DurationError::Malformed));
+        check("-", Err(DurationError::Malformed));
+        check("++1h", Err(DurationError::Malformed));
+        check(".s", Err(DurationError::Malformed));
+        check("8760", Err(DurationError::MissingUnit));
+        check("3.5.5h", Err(DurationError::MissingUnit));
+        check("1d", Err(DurationError::UnknownUnit));
+        check("1h ", Err(DurationError::UnknownUnit));
+        check("-1h", Err(DurationError::NotPositive));
+        check("+0", Err(DurationError::NotPositive));
+        check("0.9ns", Err(DurationError::NotPositive));
+        check("-9223372036854775808ns", Err(DurationError::Overflow));
+        check("99999999999999999999999h", Err(DurationError::Overflow));
+        check(&"1h".repeat(51), Err(DurationError::TooLong));
+    }
+
+    #[test]
+    fn fractions_are_exact_and_rounded_down() {
+        check("0.000000001s", Ok(Some(1)));
+        check("0.0000000019s", Ok(Some(1)));
+        check("0.99999999999999999999999999h", Ok(Some(3_599_999_999_999)));
+        check("0.1h", Ok(Some(360_000_000_000)));
+    }
+
+    #[test]
+    fn expiry_counts_from_the_start() {
+        let from = Timestamp::from_micros(5);
+        let expires = |text: &str| TokenDuration::parse(text).unwrap().expires_at(from).as_micros();
+        assert_eq!(expires("1ns"), 6, "rounded up: no token lives shorter than it should");
+        assert_eq!(expires("1us"), 6);
+        assert_eq!(expires("8760h"), 31_536_000_000_005);
+        assert_eq!(expires("forever"), 3_153_600_000_000_005);
+        let late = Timestamp::parse_rfc3339("9998-01-01T00:00:00Z").unwrap();
+        assert_eq!(TokenDuration::parse("87600h").unwrap().expires_at(late), Timestamp::MAX);
+    }
+
+    #[test]
+    fn the_default_reads_like_its_text() {
+        assert_eq!(TokenDuration::default_year(), TokenDuration::parse("8760h").unwrap());
+        assert_eq!(TokenDuration::default_year().nanos(), Some(31_536_000_000_000_000));
+        assert!(TokenDuration::parse("forever").unwrap().is_forever());
+        assert_ne!(TokenDuration::parse("60m").unwrap(), TokenDuration::parse("1h").unwrap());
+    }
+}

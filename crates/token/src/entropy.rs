@@ -68,3 +68,29 @@ fn fill_from_system(bytes: &mut [u8]) {
         panic!("the system's random source failed: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Entropy;
+
+    #[test]
+    fn a_seed_gives_one_sequence() {
+        let (one, other) = (Entropy::seeded(7), Entropy::seeded(7));
+        assert_eq!(one.bytes::<40>(), other.bytes::<40>());
+        let next = one.bytes::<8>();
+        assert_eq!(next, other.clone().bytes::<8>());
+        assert_ne!(next, one.bytes::<8>());
+        assert_ne!(Entropy::seeded(8).bytes::<8>(), Entropy::seeded(7).bytes::<8>());
+        assert_eq!(other.bytes::<0>(), []);
+    }
+
+    #[test]
+    fn the_system_has_randomness() {
+        assert_ne!(Entropy::System.bytes::<16>(), Entropy::System.bytes::<16>());
+    }
+
+    #[test]
+    fn debug_shows_no_seed() {
+        assert_eq!(format!("{:?}", Entropy::seeded(7)), "Seeded(SeededEntropy(..))");
+    }
+}

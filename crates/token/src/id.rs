@@ -196,3 +196,89 @@ impl FromStr for ClientId {
         text.as_bytes().strip_suffix(Self::SUFFIX).and_then(hex::decode).map(Self).ok_or(IdError::ClientId)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{AccountId, ClientId, IdError, ServiceTokenId};
+    use crate::entropy::Entropy;
+    use crate::time::Timestamp;
+
+    fn check<T>(text: &str, expected: Result<(), IdError>)
+    where
+        T: std::str::FromStr<Err = IdError> + std::fmt::Display,
+    {
+        let parsed = text.parse::<T>();
+        assert_eq!(parsed.as_ref().map(|_| ()).map_err(|error| *error), expected, "{text:?}");
+        if let Ok(id) = parsed {
+            assert_eq!(id.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn hex_ids_have_one_spelling() {
+        check::<AccountId>("00112233445566778899aabbccddeeff", Ok(()));
+        for text in [
+            "",
+            "00112233445566778899aabbccddeef",
+            "00112233445566778899aabbccddeefff",
+            "00112233445566778899AABBCCDDEEFF",
+            "00112233445566778899aabbccddeefg",
+            "00112233-4455-6677-8899-aabbccddeeff",
+            " 0112233445566778899aabbccddeeff",
+            "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+        ] {
+            check::<AccountId>(text, Err(IdError::Hex));
+        }
+    }
+
+    #[test]
+    fn client_ids_end_in_access() {
+        check::<ClientId>("88bf3b6d86161464f6509f7219099e57.access", Ok(()));
+        for text in [
+            "88bf3b6d86161464f6509f7219099e57",
+            ".access",
+            "88bf3b6d86161464f6509f7219099e57.Access",
+            "88BF3B6D86161464F6509F7219099E57.access",
+            "88bf3b6d86161464f6509f7219099e57.access.example.com",
+            "88bf3b6d86161464f6509f7219099e57.access.access",
+        ] {
+            check::<ClientId>(text, Err(IdError::ClientId));
+        }
+    }
+
+    #[test]
+    fn service_token_ids_are_uuids_in_lower_case_with_hyphens() {
+        check::<ServiceTokenId>("3537a672-e4d8-4d89-aab9-26cb622918a1", Ok(()));
+        check::<ServiceTokenId>("00000000-0000-0000-0000-000000000000", Ok(()));
+        for text in [
+            "",
+            "not-a-uuid",
+            "3537a672e4d84d89aab926cb622918a1",
+            "3537A672-E4D8-4D89-AAB9-26CB622918A1",
+            "{3537a672-e4d8-4d89-aab9-26cb622918a1}",
+            "urn:uuid:3537a672-e4d8-4d89-aab9-26cb622918a1",
+            "3537a672-e4d8-4d89-aab9-26cb622918a1 ",
+        ] {
+            check::<ServiceTokenId>(text, Err(IdError::Uuid));
+        }
+    }
+
+    #[test]
+    fn new_service_token_ids_sort_by_time() {
+        let entropy = Entropy::seeded(1);
+        let ids: Vec<_> = [-5, 0, 1_000, 1_767_225_600_000_000, i64::MAX]
+            .map(|micros| ServiceTokenId::generate(Timestamp::from_micros(micros), &entropy))
+            .into();
+        assert!(ids[1..].is_sorted(), "{ids:?}");
+        assert!(ids.iter().all(|id| id.to_string().as_bytes()[14] == b'7'), "{ids:?}");
+        for id in ids {
+            check::<ServiceTokenId>(&id.to_string(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn debug_names_the_kind() {
+        let id = AccountId::from_bytes([0xab; 16]);
+        assert_eq!(format!("{id:?}"), "AccountId(abababababababababababababababab)");
+    }
+}

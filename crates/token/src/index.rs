@@ -130,7 +130,7 @@ impl Index {
         let decoy = Entry::default();
         let words = Words {
             digest: [random(), random(), random()],
-            state: State::new(EntryKind::ServiceToken, None),
+            state: State::new(EntryKind::Service, None),
             account: NOBODY,
         };
         decoy.fill(Key([random(), random()]), 0, &words);
@@ -237,8 +237,8 @@ impl Index {
     /// A user's global key is no bearer: see [`Index::authenticate_global_key`].
     pub fn authenticate_bearer(&self, kind: BearerKind, token: &str, now: Timestamp) -> Option<Arc<Detail>> {
         let kind_found = match kind {
-            BearerKind::ManagementToken => EntryKind::ManagementToken,
-            BearerKind::ApiToken => EntryKind::ApiToken,
+            BearerKind::ManagementToken => EntryKind::Management,
+            BearerKind::ApiToken => EntryKind::Api,
             BearerKind::GlobalKey => return None,
         };
         let digest = self.digest_key.bearer(kind, token);

@@ -123,3 +123,77 @@ fn crc32(bytes: &[u8]) -> u32 {
     });
     !crc
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Secret, SecretFormat, checksum_matches, checksum_of, crc32};
+    use crate::entropy::Entropy;
+
+    #[test]
+    fn crc_is_iso_hdlc() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        assert_eq!(crc32(b""), 0);
+    }
+
+    #[test]
+    fn checksums_are_padded_to_six_digits() {
+        // 0 for no bytes; the greatest CRC, 2^32 - 1, is 4gfFC3 in base 62.
+        assert_eq!(&checksum_of(b""), b"000000");
+        assert_eq!(&checksum_of(&[0xff; 4]), b"4gfFC3");
+    }
+
+    #[test]
+    fn every_form_is_as_announced() {
+        let entropy = Entropy::seeded(5);
+        for _ in 0..200 {
+            let service_token = Secret::service_token(SecretFormat::Scannable, &entropy);
+            let management_token = Secret::management_token(&entropy);
+            for (secret, prefix) in [(service_token, "csec_"), (management_token, "csat_")] {
+                let text = secret.expose();
+                assert_eq!(text.len(), 51, "{text}");
+                assert!(text.strip_prefix(prefix).unwrap().bytes().all(|byte| byte.is_ascii_alphanumeric()), "{text}");
+                assert!(checksum_matches(text), "{text}");
+            }
+            let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            let hex = Secret::service_token(SecretFormat::Hex, &entropy);
+            assert!(hex.expose().len() == 64 && is_hex(hex.expose()));
+            let key = Secret::global_key(&entropy);
+            assert!(key.expose().len() == 37 && is_hex(key.expose()));
+        }
+    }
+
+    #[test]
+    fn characters_are_equally_likely() {
+        let entropy = Entropy::seeded(6);
+        let mut counts = [0_u32; 128];
+        for _ in 0..1_550 {
+            let secret = Secret::service_token(SecretFormat::Scannable, &entropy);
+            for byte in secret.expose().bytes().skip(5).take(40) {
+                counts[usize::from(byte)] += 1;
+            }
+        }
+        // 62 000 draws, 1 000 each, with a deviation of 32.
+        let counts: Vec<_> = counts.into_iter().filter(|count| *count > 0).collect();
+        assert_eq!(counts.len(), 62);
+        assert!(counts.iter().all(|count| (850..1_150).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_changed_character_breaks_the_checksum() {
+        let secret = Secret::management_token(&Entropy::seeded(1));
+        let text = secret.expose();
+        for place in 0..text.len() {
+            let mut changed = text.as_bytes().to_vec();
+            changed[place] = if changed[place] == b'x' { b'y' } else { b'x' };
+            assert!(!checksum_matches(str::from_utf8(&changed).unwrap()), "{place}");
+        }
+        for text in ["", "csat_", &text[1..], &format!("{text}0"), &"\u{e9}".repeat(30)] {
+            assert!(!checksum_matches(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::from("hush".to_owned())), "Secret(..)");
+    }
+}

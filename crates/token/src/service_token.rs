@@ -315,3 +315,6 @@ impl ServiceToken {
             && self.expires_at == other.expires_at
     }
 }
+
+#[cfg(test)]
+mod tests;

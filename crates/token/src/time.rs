@@ -297,3 +297,121 @@ fn system_boot() -> BootTime {
 fn system_boot() -> BootTime {
     BootTime(system_clock(rustix::time::ClockId::Monotonic))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{BootTime, Clock, ManualClock, Timestamp, TimestampError};
+
+    fn check(text: &str, expected: Result<i64, TimestampError>) {
+        assert_eq!(Timestamp::parse_rfc3339(text).map(Timestamp::as_micros), expected, "{text:?}");
+    }
+
+    #[test]
+    fn parses_rfc_3339() {
+        check("1970-01-01T00:00:00Z", Ok(0));
+        check("2025-09-25T22:26:26Z", Ok(1_758_839_186_000_000));
+        check("2099-01-01T02:00:00+02:00", Ok(4_070_908_800_000_000));
+        check("2099-01-01t00:00:00.5z", Ok(4_070_908_800_500_000));
+        check("1969-12-31T23:59:59.999999-00:00", Ok(-1));
+        check("2026-01-01T00:00:00.1234567891234567891234Z", Ok(1_767_225_600_123_456));
+        check("2024-02-29T12:00:00-23:59", Ok(1_709_294_340_000_000));
+        // A leap second reads as the one before.
+        check("2016-12-31T23:59:60Z", Ok(1_483_228_799_000_000));
+    }
+
+    #[test]
+    fn refuses_other_shapes() {
+        for text in [
+            "",
+            "tomorrow",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "2026-01-31 12:00:00Z",
+            "2026-01-31T12:00Z",
+            "2026-01-31T12:00:00.Z",
+            "2026-01-31T12:00:00,5Z",
+            "2026-01-31T12:00:00Z ",
+            " 2026-01-31T12:00:00Z",
+            "2026-01-31T12:00:00Z\0",
+            "2026-01-31T12:00:00+0200",
+            "2026-01-31T12:00:00+02",
+            "2026-01-31T12:00:00[Europe/Berlin]",
+            "20260131T120000Z",
+            "+2026-01-31T12:00:00Z",
+            "2026-1-31T12:00:00Z",
+            "\u{0662}026-01-31T12:00:00Z",
+            "2026\u{2013}01-31T12:00:00Z",
+        ] {
+            check(text, Err(TimestampError::Malformed));
+        }
+    }
+
+    #[test]
+    fn refuses_times_that_do_not_exist() {
+        for text in [
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:61Z",
+            "2026-01-01T00:00:00+24:00",
+            "2026-01-01T00:00:00+00:60",
+        ] {
+            check(text, Err(TimestampError::NoSuchTime));
+        }
+    }
+
+    #[test]
+    fn keeps_to_the_years_that_have_a_text() {
+        check("0001-01-01T00:00:00Z", Ok(Timestamp::MIN.as_micros()));
+        check("9999-12-31T23:59:59Z", Ok(Timestamp::MAX.as_micros()));
+        check("0000-12-31T23:59:59-00:01", Ok(Timestamp::MIN.as_micros() + 59_000_000));
+        for text in ["0000-12-31T23:59:59Z", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"] {
+            check(text, Err(TimestampError::OutOfRange));
+        }
+    }
+
+    #[test]
+    fn prints_whole_seconds_in_utc() {
+        let print = |micros| Timestamp::from_micros(micros).to_string();
+        assert_eq!(print(1_758_839_186_999_999), "2025-09-25T22:26:26Z");
+        assert_eq!(print(-1), "1969-12-31T23:59:59Z");
+        assert_eq!(print(i64::MIN), "0001-01-01T00:00:00Z");
+        assert_eq!(print(i64::MAX), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn additions_round_up_and_saturate() {
+        let at = Timestamp::from_micros(10);
+        assert_eq!(at.saturating_add_nanos(0), at);
+        assert_eq!(at.saturating_add_nanos(1).as_micros(), 11);
+        assert_eq!(at.saturating_add_nanos(1_000).as_micros(), 11);
+        assert_eq!(at.saturating_add_nanos(1_001).as_micros(), 12);
+        assert_eq!(Timestamp::MAX.saturating_add_nanos(i64::MAX), Timestamp::MAX);
+    }
+
+    #[test]
+    fn a_manual_clock_moves_when_told_to() {
+        let manual = ManualClock::new(Timestamp::from_secs(100));
+        let clock = Clock::Manual(manual.clone());
+        let started = clock.boot();
+        manual.advance(Duration::from_millis(1_500));
+        assert_eq!(clock.now(), Timestamp::from_micros(101_500_000));
+        assert_eq!(clock.boot().micros_since(started), 1_500_000);
+        manual.set(Timestamp::from_secs(50));
+        assert_eq!(clock.now(), Timestamp::from_secs(50));
+        assert_eq!(clock.boot().micros_since(started), 1_500_000, "a set clock is no passed time");
+    }
+
+    #[test]
+    fn the_system_clocks_run() {
+        let (now, boot) = (Clock::System.now(), Clock::System.boot());
+        assert!(now > Timestamp::from_secs(1_700_000_000));
+        assert!(boot > BootTime::from_micros(0));
+        assert!(Clock::System.boot() >= boot);
+    }
+}

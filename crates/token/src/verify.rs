@@ -18,7 +18,7 @@ pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: 
             // A miss in the cache takes longer than the digest: let it happen meanwhile.
             place.warm();
             let digest = index.digest_key().pair(client_id, secret);
-            place.judge(|candidate| judge(index, candidate, EntryKind::ServiceToken, &digest, demand, now))
+            place.judge(|candidate| judge(index, candidate, EntryKind::Service, &digest, demand, now))
         }
         Credential::UnknownPair { secret } => {
             let client_id = ClientId::from_bytes([0; 16]);
@@ -26,13 +26,13 @@ pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: 
             let digest = index.digest_key().pair(&client_id, secret);
             place.judge(|candidate| {
                 let unknown = Candidate { is_known: false, ..*candidate };
-                judge(index, &unknown, EntryKind::ServiceToken, &digest, demand, now)
+                judge(index, &unknown, EntryKind::Service, &digest, demand, now)
             })
         }
         Credential::Bearer { kind: BearerKind::ApiToken, token } => {
             let digest = index.digest_key().bearer(BearerKind::ApiToken, token);
             let place = index.place_of_bearer(&digest);
-            place.judge(|candidate| judge(index, candidate, EntryKind::ApiToken, &digest, demand, now))
+            place.judge(|candidate| judge(index, candidate, EntryKind::Api, &digest, demand, now))
         }
         Credential::Bearer { kind: BearerKind::ManagementToken | BearerKind::GlobalKey, .. } => Decision::INVALID,
     }
@@ -152,9 +152,9 @@ fn judge(
         return refuse(Reason::NotPermitted);
     }
     let kind = match kind {
-        EntryKind::ServiceToken => Kind::ServiceToken,
-        EntryKind::ApiToken => Kind::ApiToken,
-        EntryKind::ManagementToken => return Decision::INVALID,
+        EntryKind::Service => Kind::ServiceToken,
+        EntryKind::Api => Kind::ApiToken,
+        EntryKind::Management => return Decision::INVALID,
     };
     Decision::Allow(Verified { handle: candidate.handle, kind, slot_used })
 }

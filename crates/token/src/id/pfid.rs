@@ -201,3 +201,47 @@ pfid! {
     /// Names an API token of an account.
     ApiTokenId
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Partition, Pfid};
+    use crate::entropy::Entropy;
+    use crate::id::IdError;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn related_ids_share_a_partition() {
+        let entropy = Entropy::seeded(3);
+        let now = Timestamp::from_secs(1_767_225_600);
+        let root = Pfid::generate_root(now, &entropy);
+        let related = Pfid::generate_related(now, root.partition(), &entropy);
+        assert_eq!(root.partition(), related.partition());
+        assert_eq!(related.timestamp_ms(), 1_767_225_600_000);
+        assert_ne!(root, related);
+        assert_ne!(root.partition(), Pfid::generate_root(now, &entropy).partition());
+    }
+
+    #[test]
+    fn times_outside_48_bits_count_as_the_nearest() {
+        let at = |micros| Pfid::generate_root(Timestamp::from_micros(micros), &Entropy::seeded(1)).timestamp_ms();
+        assert_eq!(at(-1), 0);
+        assert_eq!(at(i64::MAX), (1 << 48) - 1);
+    }
+
+    #[test]
+    fn padding_bits_are_refused() {
+        let mut bytes = [0; 20];
+        bytes[6] = 0b0011_1111;
+        assert!(Pfid::from_bytes(bytes).is_ok());
+        for padding in [0b0100_0000, 0b1000_0000] {
+            bytes[6] = padding;
+            assert_eq!(Pfid::from_bytes(bytes), Err(IdError::PfidPadding));
+        }
+    }
+
+    #[test]
+    fn partitions_have_30_bits() {
+        assert_eq!(Partition::new(Partition::MAX.get()), Ok(Partition::MAX));
+        assert_eq!(Partition::new(Partition::MAX.get() + 1), Err(IdError::Partition));
+    }
+}

@@ -21,9 +21,9 @@ pub(crate) fn same_digest(one: DigestWords, other: DigestWords) -> bool {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
-    ServiceToken,
-    ApiToken,
-    ManagementToken,
+    Service,
+    Api,
+    Management,
 }
 
 /// Flags, and the end of the credential's life in microseconds: 8 and 56 bits.
@@ -44,9 +44,9 @@ impl State {
 
     pub(crate) fn new(kind: EntryKind, expires_at: Option<Timestamp>) -> Self {
         let kind = match kind {
-            EntryKind::ServiceToken => 0,
-            EntryKind::ApiToken => 1,
-            EntryKind::ManagementToken => 2,
+            EntryKind::Service => 0,
+            EntryKind::Api => 1,
+            EntryKind::Management => 2,
         };
         let expiry = match expires_at {
             // The year 4253 is the last that fits; a life until then ends no earlier than anybody can notice.
@@ -66,9 +66,9 @@ impl State {
 
     pub(crate) fn kind(self) -> EntryKind {
         match self.0 & Self::KIND {
-            0 => EntryKind::ServiceToken,
-            1 => EntryKind::ApiToken,
-            _ => EntryKind::ManagementToken,
+            0 => EntryKind::Service,
+            1 => EntryKind::Api,
+            _ => EntryKind::Management,
         }
     }
 

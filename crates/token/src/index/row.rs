@@ -40,7 +40,7 @@ impl Row {
             } => Self {
                 key: key_of_client(client_id),
                 digest: compared(digest),
-                state: State::new(EntryKind::ServiceToken, *expires_at)
+                state: State::new(EntryKind::Service, *expires_at)
                     .with(State::DISABLED, !enabled)
                     .with(State::HAS_PREVIOUS, previous.is_some())
                     .with(State::SCOPED, owner.zone.is_some())
@@ -59,7 +59,7 @@ impl Row {
             Subject::ApiToken { id, account, environment, digest, status, expires_at, last_used_at, deleted } => Self {
                 key: key_of_bearer(digest),
                 digest: compared(digest),
-                state: State::new(EntryKind::ApiToken, Some(*expires_at))
+                state: State::new(EntryKind::Api, Some(*expires_at))
                     .with(State::DISABLED, *status == ApiTokenStatus::Suspended)
                     .with(State::REVOKED, *status == ApiTokenStatus::Revoked)
                     .with(State::SCOPED, environment.is_some())
@@ -73,7 +73,7 @@ impl Row {
             Subject::ManagementToken { id, owner, digest, grants, expires_at, revoked } => Self {
                 key: key_of_bearer(digest),
                 digest: compared(digest),
-                state: State::new(EntryKind::ManagementToken, *expires_at).with(State::REVOKED, *revoked),
+                state: State::new(EntryKind::Management, *expires_at).with(State::REVOKED, *revoked),
                 account: None,
                 environment: None,
                 previous: None,
