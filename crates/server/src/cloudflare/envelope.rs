@@ -112,8 +112,8 @@ pub(super) fn page<T: Serialize>(items: &[T], total: u64, paging: &Paging) -> Re
     )
 }
 
-pub(super) fn failure(status: StatusCode, errors: Vec<ErrorLine>) -> Response {
-    render(status, &Envelope::<()> { success: false, errors: &errors, messages: &[], result: None, result_info: None })
+pub(super) fn failure(status: StatusCode, errors: &[ErrorLine]) -> Response {
+    render(status, &Envelope::<()> { success: false, errors, messages: &[], result: None, result_info: None })
 }
 
 fn render<T: Serialize>(status: StatusCode, envelope: &Envelope<'_, T>) -> Response {
