@@ -198,9 +198,7 @@ impl Overrides {
         };
         let installation_key = match environment(key::VARIABLE) {
             Some(hex) => KeySource::from_environment(hex.into())?,
-            None => KeySource::File(
-                self.installation_key_file.unwrap_or_else(|| data_dir.join("installation.key")),
-            ),
+            None => KeySource::File(self.installation_key_file.unwrap_or_else(|| data_dir.join("installation.key"))),
         };
         Ok(Settings {
             data_dir,
@@ -262,9 +260,10 @@ mod tests {
 
     #[test]
     fn the_default_file_shows_every_key_and_no_other() {
-        let shown: String =
-            DEFAULTS.lines().map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = \"")).unwrap_or(line))
-                .fold(String::new(), |text, line| text + line + "\n");
+        let shown: String = DEFAULTS
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = \"")).unwrap_or(line))
+            .fold(String::new(), |text, line| text + line + "\n");
         let table: toml::Table = toml::from_str(&shown).unwrap();
         let mut keys: Vec<&str> = table.keys().map(String::as_str).collect();
         let mut expected = KEYS;

@@ -32,9 +32,11 @@ pub(crate) mod accept;
 mod http;
 mod lock;
 mod open;
-pub(crate) mod stop;
+pub mod stop;
 mod tasks;
-mod unix;
+#[cfg(test)]
+mod tests;
+pub(crate) mod unix;
 
 pub use self::open::{Opened, create_store, open_store};
 

@@ -17,9 +17,6 @@ use prometheus_client::registry::Registry;
 
 use crate::follower;
 
-/// The media type of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Every metric of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -107,7 +104,7 @@ impl Metrics {
         }
     }
 
-    /// Every metric as text, of type [`CONTENT_TYPE`].
+    /// Every metric as text of OpenMetrics 1.0.0.
     pub fn encode(&self) -> String {
         self.index_entries.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
         self.feed_revision.set(self.follower.applied().get());
@@ -121,7 +118,7 @@ impl Metrics {
 }
 
 impl Decisions {
-    fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
         let family = Family::<Labels<2>, Counter>::default();
         registry.register("gate_decisions", "Requests that the gate has answered", family.clone());
         let allow = |kind| family.get_or_create_owned(&[("outcome", "allow"), ("reason", kind)]);

@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 
 use countersign_token::index::Detail;
 use countersign_token::verify::{Reason, Verified};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http_body_util::Full;
 use hyper::body::Bytes;
 
 use super::{Answer, Gate, Refusal};
 
 /// An answer of the gate: its body is empty or a word.
-pub type Response = http::Response<Full<Bytes>>;
+pub(super) type Response = http::Response<Full<Bytes>>;
 
 /// How much of an encoded token name a header carries, in bytes.
 const NAME_MAX: usize = 512;

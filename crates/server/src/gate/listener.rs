@@ -5,8 +5,8 @@
 
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
-use std::os::unix::net::UnixListener as StdUnixListener;
 use std::net::TcpListener as StdTcpListener;
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,11 @@ pub fn start(
         let core = Core {
             gate: Arc::clone(gate),
             tcp: tcp.try_clone().context("cannot share the gate's listener")?,
-            unix: unix.as_ref().map(StdUnixListener::try_clone).transpose().context("cannot share the gate's Unix socket")?,
+            unix: unix
+                .as_ref()
+                .map(StdUnixListener::try_clone)
+                .transpose()
+                .context("cannot share the gate's Unix socket")?,
             options,
             stop: stop.clone(),
             accept_errors: accept_errors.clone(),
@@ -126,18 +130,18 @@ impl Core {
 
     async fn serve(self) -> anyhow::Result<()> {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(self.options.head_timeout).max_buf_size(HEAD_MAX);
+        http.timer(TokioTimer::new()).header_read_timeout(self.options.head_timeout);
+        http.max_header_size(HEAD_MAX).max_buf_size(HEAD_MAX);
         let connections = TaskTracker::new();
         let tcp = TcpListener::from_std(self.tcp).context("cannot use the gate's listener")?;
         let unix = self.unix.map(UnixListener::from_std).transpose().context("cannot use the gate's Unix socket")?;
 
         let accept_tcp = accept_all(
-            async || {
-                let (stream, _) = tcp.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok(stream)
-            },
-            |stream| {
+            |cx| tcp.poll_accept(cx),
+            |(stream, _)| {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(error = %error, "cannot switch delays off");
+                }
                 connections.spawn(serve_connection(stream, Arc::clone(&self.gate), http.clone(), self.stop.clone()));
             },
             &self.stop,
@@ -146,9 +150,14 @@ impl Core {
         let accept_unix = async {
             let Some(unix) = &unix else { return };
             accept_all(
-                async || Ok(unix.accept().await?.0),
-                |stream| {
-                    connections.spawn(serve_connection(stream, Arc::clone(&self.gate), http.clone(), self.stop.clone()));
+                |cx| unix.poll_accept(cx),
+                |(stream, _)| {
+                    connections.spawn(serve_connection(
+                        stream,
+                        Arc::clone(&self.gate),
+                        http.clone(),
+                        self.stop.clone(),
+                    ));
                 },
                 &self.stop,
                 &self.accept_errors,
@@ -166,7 +175,7 @@ impl Core {
     }
 }
 
-/// Answers one connection's requests. When the server stops, a request that has begun is still answered.
+/// Answers one connection's requests. When the server stops, what has arrived is still answered.
 async fn serve_connection<I>(io: I, gate: Arc<Gate>, http: http1::Builder, stop: Stop)
 where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -179,16 +188,19 @@ where
     let mut asked = false;
     let mut stopping = false;
     let outcome = poll_fn(|cx| {
-        // Asking `stopped` once leaves this task's waker there. It takes a lock, so that afterwards only the flag is
-        // looked at, until it is up.
-        if !stopping && (!asked || stop.is_requested()) {
+        // First, so that a request that has arrived is answered and not cut off.
+        let polled = connection.as_mut().poll(cx);
+        // Asking `stopped` once leaves this task's waker there. It takes a lock that all connections share, so that
+        // afterwards only the flag is looked at.
+        if polled.is_pending() && !stopping && (!asked || stop.is_requested()) {
             asked = true;
             if stopped.as_mut().poll(cx).is_ready() {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
+                return connection.as_mut().poll(cx);
             }
         }
-        connection.as_mut().poll(cx)
+        polled
     })
     .await;
     if let Err(error) = outcome {

@@ -1,6 +1,8 @@
 //! Accepting connections, whatever happens.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -12,8 +14,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Hands every accepted connection to `serve`, until `stop`. A lack of file descriptors or memory is waited out: the
 /// connections wait in the kernel's queue meanwhile.
-pub async fn accept_all<S>(
-    mut accept: impl AsyncFnMut() -> io::Result<S>,
+pub(crate) async fn accept_all<S>(
+    mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
     mut serve: impl FnMut(S),
     stop: &Stop,
     errors: &Counter,
@@ -23,7 +25,7 @@ pub async fn accept_all<S>(
         let accepted = tokio::select! {
             biased;
             () = stop.requested() => return,
-            accepted = accept() => accepted,
+            accepted = poll_fn(&mut poll_accept) => accepted,
         };
         match accepted {
             Ok(stream) => {
@@ -56,33 +58,26 @@ fn is_the_peers(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
     /// Accepts what `script` says, then asks to stop; returns what was served and how many errors were counted.
     async fn run(script: Vec<io::Result<u8>>) -> (Vec<u8>, u64) {
         let stop = Stop::default();
         let errors = Counter::default();
-        let script = Cell::new(script.into_iter());
+        let mut script = script.into_iter();
         let mut served = Vec::new();
-        let accept = async || {
-            let mut rest = script.take();
-            let next = rest.next();
-            script.set(rest);
-            match next {
-                Some(outcome) => outcome,
-                None => {
-                    stop.request();
-                    std::future::pending().await
-                }
+        let accept = |_: &mut Context<'_>| match script.next() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                stop.request();
+                Poll::Pending
             }
         };
         accept_all(accept, |connection| served.push(connection), &stop, &errors).await;
         (served, errors.get())
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn no_error_ends_the_loop() {
         let emfile = || Err(io::Error::from_raw_os_error(24));
         let aborted = || Err(io::ErrorKind::ConnectionAborted.into());

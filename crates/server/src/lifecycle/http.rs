@@ -23,16 +23,16 @@ use crate::management::Peer;
 
 /// How connections are treated.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(super) struct Options {
     /// How long the head of a request may take to arrive, and how long an HTTP/1 connection may stay idle.
-    pub head_timeout: Duration,
+    pub(super) head_timeout: Duration,
     /// How long connections may take to end once the server stops.
-    pub drain_timeout: Duration,
+    pub(super) drain_timeout: Duration,
 }
 
 /// Answers requests on `listener` with `router` until `stop`, and returns when the last connection has ended. Handlers
 /// find the peer's address as [`Peer`].
-pub async fn serve(
+pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
     options: Options,
@@ -44,7 +44,7 @@ pub async fn serve(
     http.http2().timer(TokioTimer::new());
     let connections = TaskTracker::new();
     accept_all(
-        async || listener.accept().await,
+        |cx| listener.poll_accept(cx),
         |(stream, peer)| {
             connections.spawn(serve_connection(stream, peer, router.clone(), http.clone(), options, stop.clone()));
         },

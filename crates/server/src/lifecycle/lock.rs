@@ -7,11 +7,11 @@ use anyhow::{Context as _, bail};
 
 /// The right to serve an embedded database, held until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub struct ServerLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub(super) struct ServerLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 impl ServerLock {
     /// Takes the lock, or fails when another server has it. Commands don't take it: they may work beside a server.
-    pub fn take(database: &Path) -> anyhow::Result<Self> {
+    pub(super) fn take(database: &Path) -> anyhow::Result<Self> {
         let mut path = database.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);

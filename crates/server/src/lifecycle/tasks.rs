@@ -7,20 +7,24 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 /// Named tasks. Dropping this ends them at once.
 #[derive(Debug, Default)]
-pub struct Tasks {
+pub(super) struct Tasks {
     set: JoinSet<anyhow::Result<()>>,
     running: Vec<(Id, &'static str)>,
 }
 
 impl Tasks {
     /// Starts a task.
-    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub(super) fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
         let id = self.set.spawn(task).id();
         self.running.push((id, name));
     }
 
     /// Returns when any task has ended, with the reason for which the server can't go on.
-    pub async fn failure(&mut self) -> anyhow::Error {
+    pub(super) async fn failure(&mut self) -> anyhow::Error {
         match self.next().await {
             Some((name, Ok(()))) => anyhow!("the background task `{name}` has ended early"),
             Some((_, Err(error))) => error,
@@ -30,13 +34,15 @@ impl Tasks {
 
     /// Waits until the task of this name has ended, at most for `patience`. The errors of others that end meanwhile are
     /// logged. A task that has ended before is no error any more.
-    pub async fn finish(&mut self, name: &'static str, patience: Duration) -> anyhow::Result<()> {
+    pub(super) async fn finish(&mut self, name: &'static str, patience: Duration) -> anyhow::Result<()> {
         let wait = async {
             while self.running.iter().any(|(_, running)| *running == name) {
                 match self.next().await {
                     Some((ended, outcome)) if ended == name => return outcome,
                     Some((_, Ok(()))) => {}
-                    Some((_, Err(error))) => tracing::error!(error = format!("{error:#}"), "a background task has failed"),
+                    Some((_, Err(error))) => {
+                        tracing::error!(error = format!("{error:#}"), "a background task has failed")
+                    }
                     None => break,
                 }
             }
@@ -83,18 +89,18 @@ mod tests {
         assert!(tasks.finish("writer", Duration::from_secs(1)).await.is_ok(), "it has ended already");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_end_names_the_task() {
         check(async { Ok(()) }, "the background task `writer` has ended early").await;
         check(async { Err(anyhow!("disk full")) }, "the background task `writer` has failed: disk full").await;
         check(async { panic!("bug") }, "the background task `writer` has failed: it panicked: bug").await;
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_task_that_does_not_end_is_given_up() {
         let mut tasks = Tasks::default();
         tasks.spawn("idle", std::future::pending());
-        let given_up = tasks.finish("idle", Duration::from_secs(1)).await;
+        let given_up = tasks.finish("idle", Duration::from_millis(1)).await;
         assert_eq!(format!("{:#}", given_up.expect_err("it runs")), "the background task `idle` did not end in time");
     }
 }

@@ -12,7 +12,7 @@ const MODE: u32 = 0o660;
 
 /// The file of a bound socket. It is removed when this is dropped.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -24,7 +24,7 @@ impl Drop for SocketFile {
 
 /// Binds a socket at `path`. A socket that nobody answers on any more is replaced; one that lives, and a file that is no
 /// socket, is an error.
-pub async fn bind(path: &Path) -> anyhow::Result<(SocketFile, UnixListener)> {
+pub(crate) async fn bind(path: &Path) -> anyhow::Result<(SocketFile, UnixListener)> {
     remove_stale(path).await?;
     let context = || format!("cannot bind the Unix socket {}", path.display());
     let listener = UnixListener::bind(path).with_context(context)?;

@@ -30,7 +30,10 @@ async fn pairs() {
     for (headers, expected) in [
         (format!("{id_line}{secret_line}"), "allowed"),
         (format!("{secret_line}{id_line}"), "allowed"),
-        (format!("{id_line}{secret_line}").to_ascii_lowercase().replace(&secret.to_ascii_lowercase(), secret), "allowed"),
+        (
+            format!("{id_line}{secret_line}").to_ascii_lowercase().replace(&secret.to_ascii_lowercase(), secret),
+            "allowed",
+        ),
         (format!("cF-aCCESS-cLIENT-iD: {id}\r\nCF-ACCESS-CLIENT-SECRET: {secret}\r\n"), "allowed"),
         (format!("CF-Access-Client-Id:{id}\r\nCF-Access-Client-Secret: \t{secret} \t\r\n"), "allowed"),
         (String::new(), "missing"),
@@ -65,7 +68,8 @@ async fn binary_values() {
     let token = cases.world.account_token();
     let demand = cases.world.demand();
     for secret in [b"\xff\xfe\xfd".as_slice(), b"\xc3\x28", b"\xed\xa0\x80", b"a\x80"] {
-        let mut request = get(&demand, &format!("CF-Access-Client-Id: {}\r\nCF-Access-Client-Secret: ", token.client_id));
+        let mut request =
+            get(&demand, &format!("CF-Access-Client-Id: {}\r\nCF-Access-Client-Secret: ", token.client_id));
         request.truncate(request.len() - 2);
         let mut request = request.into_bytes();
         request.extend_from_slice(secret);
@@ -163,7 +167,8 @@ async fn the_single_header() {
 #[tokio::test]
 async fn headers_of_ours_are_never_believed() {
     let cases = Cases::new().await;
-    let spoofed = "Countersign-Kind: service_token\r\nCountersign-Token-Id: x\r\nCf-Access-Jwt-Assertion: eyJ.e30.x\r\n";
+    let spoofed =
+        "Countersign-Kind: service_token\r\nCountersign-Token-Id: x\r\nCf-Access-Jwt-Assertion: eyJ.e30.x\r\n";
     cases.check("", spoofed, "missing").await;
     let token = cases.world.account_token();
     let answer = cases.world.ask(&cases.world.demand(), &format!("{spoofed}{}", pair(&token))).await;

@@ -250,8 +250,14 @@ async fn what_is_admitted_is_marked_as_seen_and_counted() {
     assert_eq!(marks, expected.map(|subject| (subject, now)));
     let decisions = &world.decisions;
     assert_eq!(
-        [&decisions.service_token, &decisions.api_token, &decisions.not_permitted, &decisions.missing, &decisions.invalid]
-            .map(|counter| counter.get()),
+        [
+            &decisions.service_token,
+            &decisions.api_token,
+            &decisions.not_permitted,
+            &decisions.missing,
+            &decisions.invalid
+        ]
+        .map(|counter| counter.get()),
         [1, 1, 1, 1, 0]
     );
 }

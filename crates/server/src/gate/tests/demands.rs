@@ -14,12 +14,9 @@ async fn who_meets_which_demand() {
     let of_zone = pair(&world.zone_token());
     let api_token = bearer(&world.api_token(None));
     let of_environment = bearer(&world.api_token(Some(here.environment)));
-    let other_environment = EnvironmentId::generate(world.now(), here.pfid.partition(), &world.entropy);
-    let environment = countersign_token::feed::Subject::Environment {
-        id: other_environment,
-        account: here.account,
-        deleted: false,
-    };
+    let other_environment = EnvironmentId::generate(world.now(), here.pfid.as_pfid().partition(), &world.entropy);
+    let environment =
+        countersign_token::feed::Subject::Environment { id: other_environment, account: here.account, deleted: false };
     world.apply(environment);
 
     // Whether it admits: the account's token, the zone's token, the account's API token, the environment's.
@@ -45,7 +42,7 @@ async fn who_meets_which_demand() {
         (
             format!(
                 "environment_id={}",
-                EnvironmentId::generate(world.now(), here.pfid.partition(), &world.entropy)
+                EnvironmentId::generate(world.now(), here.pfid.as_pfid().partition(), &world.entropy)
             ),
             [false; 4],
         ),

