@@ -24,7 +24,7 @@ Exit status: 0 done, 1 refused or failed (the reason is on standard error), 2 wr
 /// Issues credentials to machines and decides, for every request, whether a presented credential is good.
 #[derive(Parser)]
 #[command(name = "countersign", version, after_help = EXAMPLES, disable_help_subcommand = true)]
-pub struct CommandLine {
+pub(crate) struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
@@ -53,7 +53,7 @@ enum Command {
 
 impl CommandLine {
     /// Does what the command line says.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         // Each future is boxed: the largest would otherwise be the size of all.
         match self.command {
             Command::Quickstart(arguments) => Box::pin(quickstart::run(arguments)).await,

@@ -9,7 +9,7 @@ use crate::failure::Usage;
 
 /// The flag of commands that destroy something.
 #[derive(Args)]
-pub struct Confirm {
+pub(crate) struct Confirm {
     /// Do it without asking. Needed where there is no terminal to ask on
     #[arg(long)]
     yes: bool,
@@ -17,7 +17,7 @@ pub struct Confirm {
 
 impl Confirm {
     /// Goes on only if the flag is there or the person at the terminal agrees to `question`.
-    pub fn ask(&self, question: &str) -> anyhow::Result<()> {
+    pub(crate) fn ask(&self, question: &str) -> anyhow::Result<()> {
         let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         ask(self.yes, terminal, question, &mut io::stdin().lock(), &mut io::stderr().lock())
     }

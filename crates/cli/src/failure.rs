@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 /// The command line does not say what it has to. Exit status 2, where everything else that fails is 1.
 #[derive(Debug)]
-pub struct Usage(pub String);
+pub(crate) struct Usage(pub String);
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,7 +17,7 @@ impl fmt::Display for Usage {
 impl std::error::Error for Usage {}
 
 /// The exit status of a command that ended with `error`, and what is to be said about it.
-pub fn report(error: &anyhow::Error) -> (ExitCode, Option<String>) {
+pub(crate) fn report(error: &anyhow::Error) -> (ExitCode, Option<String>) {
     // Whoever read our output has seen enough of it: `countersign audit export | head` is no failure.
     let closed = error
         .chain()
@@ -31,7 +31,7 @@ pub fn report(error: &anyhow::Error) -> (ExitCode, Option<String>) {
 
 /// `text` without the tail of anything that looks like one of our secrets: a secret typed in the wrong place must not
 /// end up in a message that somebody copies into a ticket.
-pub fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = next_secret(rest) {

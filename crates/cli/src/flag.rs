@@ -12,7 +12,7 @@ use crate::failure::Usage;
 
 /// How the answer is shown.
 #[derive(Args, Clone, Copy)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// Print one JSON document instead of text for people
     #[arg(long)]
     pub json: bool,
@@ -21,7 +21,7 @@ pub struct Shown {
 /// Which installation a command works on.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Installation")]
-pub struct Place {
+pub(crate) struct Place {
     /// Directory of the database and the installation key [env: COUNTERSIGN_DATA_DIR] [default: countersign-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Place {
 
 impl Place {
     /// The settings, complete: these flags over the environment over the file over the defaults.
-    pub fn settings(self) -> anyhow::Result<Settings> {
+    pub(crate) fn settings(self) -> anyhow::Result<Settings> {
         self.settings_with(Overrides::default())
     }
 
@@ -57,7 +57,7 @@ impl Place {
 
 /// What a server is told.
 #[derive(Args, Clone)]
-pub struct Serving {
+pub(crate) struct Serving {
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
@@ -106,7 +106,7 @@ struct Logging {
 
 impl Serving {
     /// The settings, complete. `RUST_LOG` stands between the flag and everything else, as people expect of it.
-    pub fn settings(self) -> anyhow::Result<Settings> {
+    pub(crate) fn settings(self) -> anyhow::Result<Settings> {
         let rust_log = || env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
         let rest = Overrides {
             listen: self.listeners.listen,
@@ -171,7 +171,7 @@ impl From<LogFormatFlag> for LogFormat {
 /// Which server is asked, as whom, and about which account or zone.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Server")]
-pub struct Remote {
+pub(crate) struct Remote {
     /// Address of the management API
     #[arg(long, value_name = "URL", env = "COUNTERSIGN_URL", default_value = "http://127.0.0.1:8787")]
     url: String,
@@ -188,12 +188,12 @@ pub struct Remote {
 
 impl Remote {
     /// The address as it was given.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// A client of that server. No message from here names the token.
-    pub fn client(&self) -> anyhow::Result<Client> {
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let token = self.api_token.as_deref().map(str::trim).filter(|token| !token.is_empty()).ok_or_else(|| {
             Usage(
                 "an API token is needed: set COUNTERSIGN_API_TOKEN, or give --api-token. \
@@ -205,7 +205,7 @@ impl Remote {
     }
 
     /// The account or zone that is meant. A zone that is named wins over an account in the environment.
-    pub fn scope(&self) -> anyhow::Result<Scope> {
+    pub(crate) fn scope(&self) -> anyhow::Result<Scope> {
         if let Some(zone) = &self.zone {
             return Ok(Scope::zone(zone).map_err(usage)?);
         }

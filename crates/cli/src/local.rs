@@ -1,6 +1,5 @@
 //! Commands that work on the store itself, whether a server runs on it or not.
 
-use anyhow::Context as _;
 use countersign_server::config::Settings;
 use countersign_server::lifecycle::{self, Opened};
 use countersign_server::ops::Ops;
@@ -10,19 +9,16 @@ use countersign_server::token::time::Clock;
 use crate::flag::Place;
 use crate::logging;
 
-/// The limit of a list that has none: what commands list is made by hand, one by one.
-pub const EVERYTHING: u32 = u32::MAX;
-
 /// Does `job` on the installation at `place`. Nothing is created where there is none.
-pub async fn with_ops<T>(place: Place, job: impl AsyncFnOnce(&Ops) -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub(crate) async fn with_ops<T>(place: Place, job: impl AsyncFnOnce(&Ops) -> anyhow::Result<T>) -> anyhow::Result<T> {
     logging::command()?;
     let settings = place.settings()?;
-    let (opened, _installation) = lifecycle::open_store(&settings).await.with_context(elsewhere)?;
+    let (opened, _installation) = lifecycle::open_store(&settings).await?;
     work(opened, job).await
 }
 
 /// Does `job` on a new store, or on one that is there already: the job finds out.
-pub async fn with_new_store<T>(
+pub(crate) async fn with_new_store<T>(
     settings: &Settings,
     job: impl AsyncFnOnce(&Ops) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {

@@ -8,14 +8,14 @@ use countersign_server::config::{LogFormat, Settings};
 use tracing_subscriber::EnvFilter;
 
 /// Sets up the logs of a server.
-pub fn serve(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn serve(settings: &Settings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log_level)
         .with_context(|| format!("`{}` is no log level and no filter as in RUST_LOG", settings.log_level))?;
     install(filter, settings.log_format)
 }
 
 /// Sets up the logs of a command, which is silent unless something is wrong or `RUST_LOG` asks for more.
-pub fn command() -> anyhow::Result<()> {
+pub(crate) fn command() -> anyhow::Result<()> {
     let filter = match env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => {
             EnvFilter::try_new(&filter).with_context(|| format!("RUST_LOG={filter} is no filter"))?

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 mod table;
 
-pub use self::table::Table;
+pub(crate) use self::table::Table;
 
 /// A command's standard output.
-pub struct Output {
+pub(crate) struct Output {
     to: Box<dyn Write + Send>,
     json: bool,
     style: Style,
@@ -18,7 +18,7 @@ pub struct Output {
 
 /// Whether emphasis is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub(crate) enum Style {
     /// Text only.
     Plain,
     /// Terminal colours.
@@ -27,29 +27,29 @@ pub enum Style {
 
 impl Style {
     /// Colours only where a terminal shows them and nobody has said otherwise (<https://no-color.org>).
-    pub fn of(stream: &impl IsTerminal) -> Self {
+    pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
         if stream.is_terminal() && !refused && !dumb { Self::Colour } else { Self::Plain }
     }
 
     /// A heading.
-    pub fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.wrap("1", text)
     }
 
     /// What may be overlooked.
-    pub fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.wrap("2", text)
     }
 
     /// What should be noticed.
-    pub fn strong(self, text: &str) -> String {
+    pub(crate) fn strong(self, text: &str) -> String {
         self.wrap("1;32", text)
     }
 
     /// What should be heeded.
-    pub fn warning(self, text: &str) -> String {
+    pub(crate) fn warning(self, text: &str) -> String {
         self.wrap("1;33", text)
     }
 
@@ -63,28 +63,28 @@ impl Style {
 
 impl Output {
     /// Standard output, as one JSON document if `json`, else for people.
-    pub fn stdout(json: bool) -> Self {
+    pub(crate) fn stdout(json: bool) -> Self {
         Self { to: Box::new(io::stdout()), json, style: Style::of(&io::stdout()) }
     }
 
     /// Whether a JSON document is wanted.
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
     /// How emphasis is shown.
-    pub fn style(&self) -> Style {
+    pub(crate) fn style(&self) -> Style {
         self.style
     }
 
     /// One line.
-    pub fn line(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.to, "{text}")?;
         self.to.flush()
     }
 
     /// One JSON document, on a line of its own.
-    pub fn document(&mut self, document: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn document(&mut self, document: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(document)?;
         line.push(b'\n');
         self.to.write_all(&line)?;
@@ -92,12 +92,12 @@ impl Output {
     }
 
     /// What one thing is: the JSON document or the lines, as was asked for.
-    pub fn show(&mut self, document: &impl Serialize, fields: &[(&str, String)]) -> io::Result<()> {
+    pub(crate) fn show(&mut self, document: &impl Serialize, fields: &[(&str, String)]) -> io::Result<()> {
         if self.json { self.document(document) } else { self.fields(fields) }
     }
 
     /// A list of things: the JSON document or the table, as was asked for.
-    pub fn list(&mut self, document: &impl Serialize, table: &Table) -> io::Result<()> {
+    pub(crate) fn list(&mut self, document: &impl Serialize, table: &Table) -> io::Result<()> {
         if self.json {
             return self.document(document);
         }
@@ -107,7 +107,7 @@ impl Output {
     }
 
     /// Names and values, one each line. A value that is empty shows as a dash.
-    pub fn fields(&mut self, fields: &[(&str, String)]) -> io::Result<()> {
+    pub(crate) fn fields(&mut self, fields: &[(&str, String)]) -> io::Result<()> {
         let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         for (name, value) in fields {
             let padding = " ".repeat(width.saturating_sub(name.chars().count()));
@@ -118,21 +118,13 @@ impl Output {
     }
 
     /// What must be kept now or never.
-    pub fn once(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn once(&mut self, text: &str) -> io::Result<()> {
         let text = self.style.warning(&format!("{text} Keep it now: it is stored nowhere."));
         self.line(&format!("\n{text}"))
     }
 
     /// Room between two parts.
-    pub fn gap(&mut self) -> io::Result<()> {
+    pub(crate) fn gap(&mut self) -> io::Result<()> {
         writeln!(self.to)
-    }
-}
-
-#[cfg(test)]
-impl Output {
-    /// Output into a buffer that the test keeps the other end of.
-    pub fn into(to: Box<dyn Write + Send>, json: bool) -> Self {
-        Self { to, json, style: Style::Plain }
     }
 }

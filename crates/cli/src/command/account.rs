@@ -4,12 +4,12 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use countersign_server::caller::Caller;
 use countersign_server::ops::{self, Ops};
-use countersign_server::store::Account;
+use countersign_server::store::{Account, Page};
 use countersign_server::token::id::AccountId;
 use serde::Serialize;
 
 use crate::flag::{Place, Shown};
-use crate::local::{self, EVERYTHING};
+use crate::local;
 use crate::output::{Output, Table};
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Action,
 }
@@ -95,7 +95,7 @@ impl From<&Account> for Document {
 }
 
 /// Does what the arguments say.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Action::Create { name, shown, place } => {
             local::with_ops(place, async |ops| create(ops, &name, &mut Output::stdout(shown.json)).await).await
@@ -131,7 +131,7 @@ async fn create(ops: &Ops, name: &str, output: &mut Output) -> anyhow::Result<()
 }
 
 async fn list(ops: &Ops, output: &mut Output) -> anyhow::Result<()> {
-    let (accounts, _total) = ops.list_accounts(&Caller::Operator, None, 0, EVERYTHING).await?;
+    let (accounts, _total) = ops.list_accounts(&Caller::Operator, None, Page::ALL).await?;
     let documents: Vec<Document> = accounts.iter().map(Document::from).collect();
     let mut table = Table::new(&["id", "pfid", "name", "created"], "There are no accounts.");
     for account in &documents {
@@ -153,7 +153,7 @@ async fn show(ops: &Ops, id: &AccountId, output: &mut Output) -> anyhow::Result<
 }
 
 /// The same error, in words if it means that there is no such account.
-pub fn absent(error: ops::Error, id: &AccountId) -> anyhow::Error {
+pub(crate) fn absent(error: ops::Error, id: &AccountId) -> anyhow::Error {
     match error {
         ops::Error::NotFound | ops::Error::Forbidden => {
             anyhow!("there is no account {id}. `countersign account list` shows those there are")

@@ -20,7 +20,7 @@ Examples:
 /// What the installation is made of.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     first: First,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub struct Arguments {
 
 /// Who and what comes first in a new installation.
 #[derive(Args, Clone)]
-pub struct First {
+pub(crate) struct First {
     /// Address of the first user, who owns the installation
     #[arg(long, default_value = "admin@example.com")]
     email: String,
@@ -42,7 +42,7 @@ pub struct First {
 
 impl First {
     /// The installation that is to be made.
-    pub fn installation(&self) -> NewInstallation {
+    pub(crate) fn installation(&self) -> NewInstallation {
         NewInstallation { email: self.email.clone(), zone_name: self.zone.clone() }
     }
 }
@@ -108,7 +108,7 @@ impl<'a> From<&'a Initialised> for Document<'a> {
 }
 
 /// Names and values of everything that was made, for people.
-pub fn fields(made: &Initialised) -> [(&'static str, String); 7] {
+pub(crate) fn fields(made: &Initialised) -> [(&'static str, String); 7] {
     let document = Document::from(made);
     [
         ("Account", format!("{}  {}", document.account.id, document.account.name)),
@@ -122,7 +122,7 @@ pub fn fields(made: &Initialised) -> [(&'static str, String); 7] {
 }
 
 /// Makes the installation, unless there is one.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     logging::command()?;
     let settings = arguments.place.settings()?;
     let place = settings.database.to_string();

@@ -9,7 +9,7 @@ use countersign_server::caller::{Caller, Origin, Place, Write};
 use countersign_server::config::Settings;
 use countersign_server::lifecycle::{self, Listening};
 use countersign_server::ops::{CreateServiceToken, Initialised, Issued, Ops};
-use countersign_server::store::Database;
+use countersign_server::store::{Database, Page};
 use countersign_server::token::digest::InstallationKey;
 use countersign_server::token::duration::TokenDuration;
 use countersign_server::token::entropy::Entropy;
@@ -41,7 +41,7 @@ Examples:
 /// What is made, and what the server is told.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     first: First,
     #[command(flatten)]
@@ -57,7 +57,7 @@ enum Greeting {
 }
 
 /// Makes an installation if there is none, and serves it until a signal comes.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = arguments.serving.settings()?;
     logging::serve(&settings)?;
     let greeting = local::with_new_store(&settings, async |ops| prepare(ops, &arguments.first).await).await?;
@@ -90,7 +90,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn prepare(ops: &Ops, first: &First) -> anyhow::Result<Greeting> {
     if ops.store().installation().await?.is_some() {
-        let (accounts, _total) = ops.list_accounts(&Caller::Operator, None, 0, 1).await?;
+        let (accounts, _total) = ops.list_accounts(&Caller::Operator, None, Page { offset: 0, limit: 1 }).await?;
         let users = ops.list_users(&Caller::Operator).await?;
         let owner = users.into_iter().map(|(user, _)| user).find(|user| user.installation_owner);
         return Ok(Greeting::Old(accounts.first().map(|account| account.id), owner.map(|owner| owner.email)));

@@ -23,13 +23,13 @@ Examples:
 /// What a server is told.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     serving: Serving,
 }
 
 /// Serves until a signal comes.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = arguments.serving.settings()?;
     logging::serve(&settings)?;
     let mut output = Output::stdout(false);
@@ -37,7 +37,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// The line that scripts wait for. A server does not stop because nobody reads it.
-pub fn announce(output: &mut Output, listening: &Listening) {
+pub(crate) fn announce(output: &mut Output, listening: &Listening) {
     if let Err(error) = output.line(&format!("listening {} {}", listening.name, listening.url)) {
         tracing::debug!(error = %error, "nobody reads standard output");
     }

@@ -23,7 +23,7 @@ Examples:
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Action,
 }
@@ -258,7 +258,12 @@ impl Call {
             }
             Error::Unexpected { .. } => "Is --url the address of the management API, not of the gate or of a proxy?",
             Error::Refused(refusal) if refusal.has_code(6003) => "The API token is not in the form of one",
-            Error::Refused(_) | Error::Address { .. } | Error::Credential | Error::Id { .. } | Error::Setup(_) => {
+            Error::Refused(_)
+            | Error::Address { .. }
+            | Error::Credential
+            | Error::Id { .. }
+            | Error::Setup(_)
+            | Error::Encryption(_) => {
                 return error.into();
             }
         };
@@ -267,7 +272,7 @@ impl Call {
 }
 
 /// Does what the arguments say.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Action::List { name, search, common } => list(Call::new(&common)?, ListFilter { name, search }).await,
         Action::Show { one } => {

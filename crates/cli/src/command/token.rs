@@ -25,7 +25,7 @@ Examples:
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Action,
 }
@@ -173,7 +173,7 @@ impl<'a> Document<'a> {
 }
 
 /// Does what the arguments say.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Action::Create { account, name, permissions, user, shown, place } => {
             let new = NewManagementToken { account, name, permissions, user_email: user };

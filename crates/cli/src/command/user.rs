@@ -21,7 +21,7 @@ Examples:
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Action,
 }
@@ -133,7 +133,7 @@ impl Document {
 }
 
 /// Does what the arguments say.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Action::Create { email, account, shown, place } => {
             local::with_ops(place, async |ops| create(ops, &email, &account, &mut Output::stdout(shown.json)).await)

@@ -4,13 +4,13 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use countersign_server::caller::Caller;
 use countersign_server::ops::{self, Ops};
-use countersign_server::store::Zone;
+use countersign_server::store::{Page, Zone};
 use countersign_server::token::id::{AccountId, ZoneId};
 use serde::Serialize;
 
 use super::account;
 use crate::flag::{Place, Shown};
-use crate::local::{self, EVERYTHING};
+use crate::local;
 use crate::output::{Output, Table};
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Action,
 }
@@ -102,7 +102,7 @@ impl Document {
 }
 
 /// Does what the arguments say.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Action::Create { account, name, shown, place } => {
             local::with_ops(place, async |ops| create(ops, &account, &name, &mut Output::stdout(shown.json)).await)
@@ -128,7 +128,7 @@ async fn list(ops: &Ops, account: Option<&AccountId>, output: &mut Output) -> an
     if let Some(id) = account {
         ops.find_account(&Caller::Operator, id).await.map_err(|error| account::absent(error, id))?;
     }
-    let (zones, _total) = ops.list_zones(&Caller::Operator, account, None, 0, EVERYTHING).await?;
+    let (zones, _total) = ops.list_zones(&Caller::Operator, account, None, Page::ALL).await?;
     let documents: Vec<Document> = zones.iter().map(|(zone, _account)| Document::from(zone)).collect();
     let mut table = Table::new(&["id", "name", "account", "created"], "There are no zones.");
     for zone in &documents {

@@ -3,7 +3,7 @@
 use super::Style;
 
 /// A table for people.
-pub struct Table {
+pub(crate) struct Table {
     heading: Vec<&'static str>,
     rows: Vec<Vec<String>>,
     empty: &'static str,
@@ -11,17 +11,17 @@ pub struct Table {
 
 impl Table {
     /// A table with these columns, and what is said when there are no rows.
-    pub fn new(heading: &[&'static str], empty: &'static str) -> Self {
+    pub(crate) fn new(heading: &[&'static str], empty: &'static str) -> Self {
         Self { heading: heading.to_vec(), rows: Vec::new(), empty }
     }
 
     /// Adds a row, one cell a column. An empty cell shows as a dash.
-    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| shown(&cell)).collect());
     }
 
     /// The text, a line each row.
-    pub fn render(&self, style: Style) -> String {
+    pub(crate) fn render(&self, style: Style) -> String {
         if self.rows.is_empty() {
             return format!("{}\n", style.dim(self.empty));
         }

@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::world::{Installation, Server, World, request};
+use crate::world::{Installation, Server, World, gate_says, request};
 
 const ROUNDS: u64 = 20;
 const WORKERS: u64 = 3;
@@ -56,7 +56,8 @@ struct Ledger {
 }
 
 struct Api<'a> {
-    server: &'a Server,
+    management: &'a str,
+    gate: &'a str,
     tokens: String,
     bearer: String,
     account: &'a str,
@@ -66,7 +67,8 @@ impl<'a> Api<'a> {
     fn new(server: &'a Server, first: &'a Installation) -> Self {
         let account = first.account();
         Self {
-            server,
+            management: &server.management,
+            gate: &server.gate,
             tokens: format!("/client/v4/accounts/{account}/access/service_tokens"),
             bearer: format!("Bearer {}", first.api_token()),
             account,
@@ -77,13 +79,13 @@ impl<'a> Api<'a> {
     fn call(&self, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
         let path = format!("{}{path}", self.tokens);
         let headers = [("Authorization", self.bearer.as_str())];
-        let answer = request(&self.server.management, method, &path, &headers, Some(body)).ok()?;
+        let answer = request(self.management, method, &path, &headers, Some(body)).ok()?;
         let mut envelope = answer.json();
         Some((answer.status, envelope["result"].take()))
     }
 
     fn admits(&self, known: &Known) -> bool {
-        self.server.gate_says(self.account, &known.client_id, &known.secret).0 == 200
+        gate_says(self.gate, self.account, &known.client_id, &known.secret).0 == 200
     }
 }
 
@@ -215,9 +217,9 @@ fn what_is_acknowledged_survives() {
         let done = AtomicUsize::new(0);
         let seeds: Vec<u64> = (0..WORKERS).map(|_| dice.roll(u64::MAX) | 1).collect();
         let victim = server.process();
+        let api = Api::new(&server, &first);
         thread::scope(|scope| {
-            let api = &Api::new(&server, &first);
-            let done = &done;
+            let (api, done) = (&api, &done);
             for (worker, ((ledger, next), seed)) in (0..).zip(ledgers.iter_mut().zip(&mut numbers).zip(seeds)) {
                 scope.spawn(move || work(api, worker, &mut Dice(seed), ledger, next, done));
             }

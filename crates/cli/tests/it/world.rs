@@ -1,6 +1,6 @@
 //! A directory, the binary, servers of it, and a way to ask them.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with an installation, or with none yet.
-pub struct World {
+pub(crate) struct World {
     directory: TempDir,
 }
 
 /// How a command ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -31,19 +31,19 @@ pub struct Outcome {
 
 impl Outcome {
     /// Standard output of a command that must have succeeded.
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout
     }
 
     /// The one JSON document of a command that must have succeeded.
-    pub fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         let stdout = self.ok();
         serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
     }
 
     /// Standard error of a command that must have failed with `code` and printed nothing else.
-    pub fn failed(self, code: i32) -> String {
+    pub(crate) fn failed(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert_eq!(self.stdout, "", "{}", self.stderr);
         self.stderr
@@ -51,45 +51,45 @@ impl Outcome {
 }
 
 /// What `init --json` printed.
-pub struct Installation {
+pub(crate) struct Installation {
     pub document: Value,
 }
 
 impl Installation {
-    pub fn account(&self) -> &str {
+    pub(crate) fn account(&self) -> &str {
         self.document["account"]["id"].as_str().unwrap()
     }
 
-    pub fn zone(&self) -> &str {
+    pub(crate) fn zone(&self) -> &str {
         self.document["zone"]["id"].as_str().unwrap()
     }
 
-    pub fn api_token(&self) -> &str {
+    pub(crate) fn api_token(&self) -> &str {
         self.document["api_token"].as_str().unwrap()
     }
 
     /// Every string in it that must never be seen again.
-    pub fn secrets(&self) -> Vec<String> {
+    pub(crate) fn secrets(&self) -> Vec<String> {
         let texts = [&self.document["user"]["api_key"], &self.document["api_token"], &self.document["account_token"]];
         texts.map(|text| text.as_str().unwrap().to_owned()).to_vec()
     }
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: TempDir::new().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.path("data")
     }
 
     /// The binary with these arguments, in this world's directory, and nothing of the environment but the search path.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.args(arguments).current_dir(self.directory.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("COUNTERSIGN_DATA_DIR", self.data_dir());
@@ -97,27 +97,27 @@ impl World {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, arguments: &[&str]) -> Outcome {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         outcome(&mut self.command(arguments))
     }
 
-    pub fn init(&self) -> Installation {
+    pub(crate) fn init(&self) -> Installation {
         Installation { document: self.run(&["init", "--json"]).json() }
     }
 
     /// A server of this world's installation, listening.
-    pub fn serve(&self) -> Server {
+    pub(crate) fn serve(&self) -> Server {
         self.serve_with(&[])
     }
 
-    pub fn serve_with(&self, arguments: &[&str]) -> Server {
+    pub(crate) fn serve_with(&self, arguments: &[&str]) -> Server {
         let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--gate-listen", "127.0.0.1:0"];
         all.extend(arguments);
         Server::start(self.command(&all))
     }
 }
 
-pub fn outcome(command: &mut Command) -> Outcome {
+pub(crate) fn outcome(command: &mut Command) -> Outcome {
     let output = command.output().unwrap();
     Outcome {
         code: output.status.code(),
@@ -127,7 +127,7 @@ pub fn outcome(command: &mut Command) -> Outcome {
 }
 
 /// A running server. Dropping it kills it.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     lines: Receiver<String>,
     log: Arc<Mutex<String>>,
@@ -140,7 +140,7 @@ pub struct Server {
 
 impl Server {
     /// Starts it and waits until it says what is bound.
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (to, lines) = channel();
         let log = Arc::new(Mutex::new(String::new()));
@@ -161,7 +161,7 @@ impl Server {
     }
 
     /// The next line of its standard output.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(error) => panic!("{error}; log: {}", self.log()),
@@ -169,7 +169,7 @@ impl Server {
     }
 
     /// Every line that is still to come, up to one that starts with `last`.
-    pub fn lines_until(&self, last: &str) -> Vec<String> {
+    pub(crate) fn lines_until(&self, last: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             let line = self.line();
@@ -182,28 +182,28 @@ impl Server {
     }
 
     /// What it has said on standard error so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
     /// A way to end it while others are busy with it.
-    pub fn process(&self) -> Process {
+    pub(crate) fn process(&self) -> Process {
         Process(self.child.id())
     }
 
     /// Kills it as a power cut would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Waits for its end, and returns how it ended and its whole log.
-    pub fn wait(mut self) -> (ExitStatus, String) {
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
@@ -212,27 +212,32 @@ impl Server {
     }
 
     /// A command over HTTP as the holder of `api_token`.
-    pub fn remote(&self, world: &World, api_token: &str, arguments: &[&str]) -> Outcome {
+    pub(crate) fn remote(&self, world: &World, api_token: &str, arguments: &[&str]) -> Outcome {
         let mut command = world.command(arguments);
         command.env("COUNTERSIGN_URL", &self.management).env("COUNTERSIGN_API_TOKEN", api_token);
         outcome(&mut command)
     }
 
-    /// What the gate says to this pair, asked on behalf of `account`: the status, and the reason of a refusal.
-    pub fn gate_says(&self, account: &str, id: &str, secret: &str) -> (u16, Option<String>) {
-        let headers = [("CF-Access-Client-Id", id), ("CF-Access-Client-Secret", secret)];
-        let answer = request(&self.gate, "GET", &format!("/verify?account_id={account}"), &headers, None);
-        let answer = answer.expect("the gate answers");
-        (answer.status, answer.header("countersign-reason").map(str::to_owned))
+    /// What this server's gate says to a pair; see [`gate_says`].
+    pub(crate) fn gate_says(&self, account: &str, id: &str, secret: &str) -> (u16, Option<String>) {
+        gate_says(&self.gate, account, id, secret)
     }
 }
 
+/// What a gate says to this pair, asked on behalf of `account`: the status, and the reason of a refusal.
+pub(crate) fn gate_says(gate: &str, account: &str, id: &str, secret: &str) -> (u16, Option<String>) {
+    let headers = [("CF-Access-Client-Id", id), ("CF-Access-Client-Secret", secret)];
+    let answer = request(gate, "GET", &format!("/verify?account_id={account}"), &headers, None);
+    let answer = answer.expect("the gate answers");
+    (answer.status, answer.header("countersign-reason").map(str::to_owned))
+}
+
 /// The process of a server.
-pub struct Process(u32);
+pub(crate) struct Process(u32);
 
 impl Process {
     /// Kills it as a power cut would.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         assert!(Command::new("sh").args(["-c", &format!("kill -9 {}", self.0)]).status().unwrap().success());
     }
 }
@@ -264,24 +269,24 @@ fn collect(from: impl Read, into: &Mutex<String>) {
 
 /// An answer of a server.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
 
 /// Sends one request on its own connection. An error means that the answer did not come whole.
-pub fn request(
+pub(crate) fn request(
     address: &str,
     method: &str,
     path: &str,
@@ -295,7 +300,7 @@ pub fn request(
 }
 
 /// The same over a Unix socket.
-pub fn request_unix(path: &Path, target: &str, headers: &[(&str, &str)]) -> std::io::Result<Answer> {
+pub(crate) fn request_unix(path: &Path, target: &str, headers: &[(&str, &str)]) -> std::io::Result<Answer> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     exchange(&mut stream, "gate", "GET", target, headers, None)

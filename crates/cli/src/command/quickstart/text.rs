@@ -15,7 +15,7 @@ use crate::output::Output;
 const GRACE_SECS: i64 = 12 * 3600;
 
 /// What the commands are made of.
-pub struct Things<'a> {
+pub(crate) struct Things<'a> {
     /// The first account.
     pub account: AccountId,
     /// A token that may do everything there.
@@ -29,7 +29,7 @@ pub struct Things<'a> {
 }
 
 /// The first time: everything that was made, and commands.
-pub fn welcome(output: &mut Output, made: &[(&str, String)], things: &Things<'_>) -> io::Result<()> {
+pub(crate) fn welcome(output: &mut Output, made: &[(&str, String)], things: &Things<'_>) -> io::Result<()> {
     let style = output.style();
     let token = &things.demonstration.token;
     let lifetime = token.duration.as_str();
@@ -56,7 +56,7 @@ pub fn welcome(output: &mut Output, made: &[(&str, String)], things: &Things<'_>
 }
 
 /// Every other time: how to make new secrets with `program`, on the store that `place` names.
-pub fn welcome_back(
+pub(crate) fn welcome_back(
     output: &mut Output,
     program: &str,
     place: &str,
@@ -142,7 +142,7 @@ fn url(bound: &[Listening], name: &str) -> String {
 }
 
 /// `text` as one word of a shell.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
