@@ -120,6 +120,9 @@ pub enum ChainProblem {
     /// There are events after the recorded end.
     #[error("the event comes after the recorded end of the log")]
     Added,
+    /// The log should end with this event, and its recorded end is another one.
+    #[error("the recorded end of the log is another event")]
+    EndDiffers,
 }
 
 macro_rules! columns {
@@ -317,8 +320,10 @@ impl Store {
                         mac = Canonical::of(&event, account.as_deref()).mac(self.audit_key(), &mac).to_vec();
                         if mac != recorded {
                             Some(ChainProblem::Changed)
-                        } else if next > head.audit_seq || (next == head.audit_seq && mac != head.audit_mac) {
+                        } else if next > head.audit_seq {
                             Some(ChainProblem::Added)
+                        } else if next == head.audit_seq && mac != head.audit_mac {
+                            Some(ChainProblem::EndDiffers)
                         } else {
                             None
                         }
@@ -348,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_mac_covers_every_field_and_where_it_ends() {
-        let key = MacKey::new(b"key");
+        let key = MacKey::from_bytes([7; 32]);
         let event = RecordedEvent {
             seq: 1,
             at: Timestamp::from_micros(2),

@@ -54,13 +54,9 @@ impl Database {
             Self::Sqlite(path) => sqlite_url(path)?,
             Self::Postgres(url) => url.clone(),
         };
-        let options = url.parse::<AnyConnectOptions>().map_err(|error| self.address_error(&error))?;
+        let options = url.parse::<AnyConnectOptions>().map_err(|error| self.opening_error(error))?;
         // Statements carry no values, but there are many of them; what failed is in the error.
         Ok(options.disable_statement_logging())
-    }
-
-    fn address_error(&self, error: &sqlx::Error) -> Error {
-        Error::Address { address: self.to_string(), problem: error.to_string() }
     }
 
     /// Creates the file with the rights that a file of digests should have, before the driver would with others.
@@ -152,12 +148,21 @@ impl Database {
 
     /// Failures that mean something else while a database is opened than later.
     fn opening_error(&self, error: sqlx::Error) -> Error {
-        const NOT_A_DATABASE: &str = "26";
-        match (self, &error) {
-            (_, sqlx::Error::Configuration(_)) => self.address_error(&error),
-            (Self::Sqlite(path), sqlx::Error::Database(cause)) if cause.code().as_deref() == Some(NOT_A_DATABASE) => {
+        // The low bytes of SQLite's codes for a file that can't be opened, and for one that is no database.
+        const CANT_OPEN: i32 = 14;
+        const NOT_A_DATABASE: i32 = 26;
+        if let sqlx::Error::Configuration(_) = error {
+            return Error::Address { address: self.to_string(), problem: error.to_string() };
+        }
+        let (Self::Sqlite(path), sqlx::Error::Database(cause)) = (self, &error) else { return error.into() };
+        let code = cause.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default();
+        match code & 0xff {
+            NOT_A_DATABASE => {
                 Error::Foreign { path: path.clone(), problem: "the file is not an SQLite database".to_owned() }
             }
+            CANT_OPEN if path.is_dir() => Error::from_io(path.clone(), std::io::ErrorKind::IsADirectory.into()),
+            // The file is there, so it is the log beside it that can't be made.
+            CANT_OPEN => Error::ReadOnly { source: crate::error::Source::Driver(error.into()) },
             _ => error.into(),
         }
     }

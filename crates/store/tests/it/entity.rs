@@ -1,0 +1,358 @@
+//! Rows come back as they went in.
+
+use std::time::Duration;
+
+use countersign_store::{
+    AccountFilter, ApiToken, Environment, Error, Installation, ManagementToken, ManagementTokenFilter, Membership,
+    Page, User, UserFilter, Zone, ZoneFilter,
+};
+use countersign_token::api_token::ApiTokenScope;
+use countersign_token::duration::TokenDuration;
+use countersign_token::feed::{ApiTokenStatus, Grant, TokenOwner};
+use countersign_token::id::{AccountId, ApiTokenId, EnvironmentId, ManagementTokenId, Pfid, UserId, UserPfid, ZoneId};
+use countersign_token::index::{SeenMark, SeenSubject};
+use countersign_token::permission::Permission;
+use countersign_token::service_token::{Name, ServiceToken};
+use countersign_token::time::Timestamp;
+
+use crate::{World, at, event, insert, on_both, write};
+
+on_both! {
+    an_installation_is_made_once,
+    accounts_and_zones,
+    environments,
+    users,
+    management_tokens,
+    service_tokens,
+    api_tokens,
+    what_cannot_be_read_names_its_place,
+}
+
+pub(crate) fn api_token(world: &World, account: AccountId, environment: Option<EnvironmentId>) -> ApiToken {
+    let id = ApiTokenId::from(Pfid::generate_root(at(1), &world.entropy));
+    ApiToken {
+        id,
+        account,
+        scope: if environment.is_some() { ApiTokenScope::Environment } else { ApiTokenScope::Account },
+        environment,
+        status: ApiTokenStatus::Active,
+        digest: world.digest(&id.to_string()),
+        key_id: "1".to_owned(),
+        issued_at: at(1),
+        expires_at: at(1000),
+        created_by: Some(UserPfid::from(Pfid::generate_root(at(1), &world.entropy))),
+        last_used_at: None,
+        inserted_at: at(1),
+        updated_at: at(1),
+        deleted_at: None,
+    }
+}
+
+/// Runs one change, with an event.
+macro_rules! change {
+    ($store:expr, [$($captured:ident),*], |$tx:ident| $change:expr) => {
+        write!($store, [$($captured),*], |$tx| {
+            $tx.record(event("change", "it"));
+            $change.await
+        })
+        .await
+        .map(|written| written.value)
+    };
+}
+
+async fn an_installation_is_made_once(world: World) {
+    let store = world.open().await;
+    assert_eq!(store.installation().await.unwrap(), None);
+    let (first, second) = (world.installation(), world.installation());
+    change!(store, [first], |tx| tx.insert_installation(&first)).unwrap();
+    assert_eq!(store.installation().await.unwrap(), Some(first));
+    let again = change!(store, [second], |tx| tx.insert_installation(&second));
+    assert!(matches!(again, Err(Error::Initialised)), "{again:?}");
+    assert_eq!(store.installation().await.unwrap(), Some(first));
+    assert_eq!(store.list_audit(&Default::default(), 10).await.unwrap().len(), 1);
+    change!(store, [], |tx| tx.update_max_staleness(Duration::from_millis(1500))).unwrap();
+    let slower = Installation { max_staleness: Duration::from_millis(1500), ..first };
+    assert_eq!(store.installation().await.unwrap(), Some(slower));
+}
+
+async fn accounts_and_zones(world: World) {
+    let store = world.open().await;
+    let (one, two) = (world.account("Größe"), world.account("two"));
+    let zone = |account: AccountId, name: &str| Zone {
+        id: ZoneId::generate(&world.entropy),
+        account,
+        name: name.to_owned(),
+        created_at: at(1),
+    };
+    let zones = [zone(one.id, "example.com"), zone(one.id, "example.org"), zone(two.id, "example.com")];
+    for account in [&one, &two] {
+        let account = account.clone();
+        change!(store, [account], |tx| tx.insert_account(&account)).unwrap();
+    }
+    for zone in &zones {
+        let zone = zone.clone();
+        change!(store, [zone], |tx| tx.insert_zone(&zone)).unwrap();
+    }
+    assert_eq!(store.find_account(&one.id).await.unwrap(), Some(one.clone()));
+    assert_eq!(store.find_account_by_pfid(&two.pfid).await.unwrap(), Some(two.clone()));
+    assert_eq!(store.find_account(&AccountId::generate(&world.entropy)).await.unwrap(), None);
+    assert_eq!(store.find_zone(&zones[1].id).await.unwrap(), Some(zones[1].clone()));
+    let user = user(&world, "member@example.com");
+    let membership = Membership { user: user.id, account: two.id, created_at: at(2) };
+    let member = user.id;
+    change!(store, [user], |tx| tx.insert_user(&user)).unwrap();
+    change!(store, [], |tx| tx.insert_membership(&membership)).unwrap();
+
+    let accounts = async |filter: AccountFilter, page: Page| {
+        let listed = store.list_accounts(&filter, page).await.unwrap();
+        if page == Page::ALL {
+            assert_eq!(store.count_accounts(&filter).await.unwrap(), listed.len() as u64);
+        }
+        listed.into_iter().map(|account| account.id).collect::<Vec<_>>()
+    };
+    let mut both = [one.id, two.id];
+    both.sort_unstable_by_key(ToString::to_string);
+    assert_eq!(accounts(AccountFilter::default(), Page::ALL).await, both);
+    assert_eq!(accounts(AccountFilter::default(), Page { offset: 1, limit: 5 }).await, both[1..]);
+    assert_eq!(accounts(AccountFilter { name: Some("Größe".to_owned()), member: None }, Page::ALL).await, [one.id]);
+    assert_eq!(accounts(AccountFilter { name: None, member: Some(member) }, Page::ALL).await, [two.id]);
+
+    let listed = async |filter: ZoneFilter| {
+        let listed = store.list_zones(&filter, Page::ALL).await.unwrap();
+        assert_eq!(store.count_zones(&filter).await.unwrap(), listed.len() as u64);
+        listed.len()
+    };
+    assert_eq!(listed(ZoneFilter::default()).await, 3);
+    assert_eq!(listed(ZoneFilter { account: Some(one.id), ..ZoneFilter::default() }).await, 2);
+    assert_eq!(listed(ZoneFilter { name: Some("example.com".to_owned()), ..ZoneFilter::default() }).await, 2);
+    assert_eq!(listed(ZoneFilter { member: Some(member), ..ZoneFilter::default() }).await, 1);
+    let orphan = zone(AccountId::generate(&world.entropy), "nobody.example");
+    let outcome = change!(store, [orphan], |tx| tx.insert_zone(&orphan));
+    assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}");
+}
+
+async fn environments(world: World) {
+    let store = world.open().await;
+    let account = world.account("one");
+    let id = account.id;
+    change!(store, [account], |tx| tx.insert_account(&account)).unwrap();
+    let mut environment = Environment {
+        id: EnvironmentId::from(Pfid::generate_root(at(1), &world.entropy)),
+        account: id,
+        name: "development".to_owned(),
+        purpose: "development".to_owned(),
+        created_at: at(1),
+        deleted_at: None,
+    };
+    let inserted = environment.clone();
+    change!(store, [inserted], |tx| tx.insert_environment(&inserted)).unwrap();
+    environment.name = "dev".to_owned();
+    let updated = environment.clone();
+    change!(store, [updated], |tx| tx.update_environment(&updated)).unwrap();
+    assert_eq!(store.find_environment(&environment.id).await.unwrap(), Some(environment.clone()));
+    assert_eq!(store.list_environments(&id, Page::ALL).await.unwrap(), [environment.clone()]);
+    assert_eq!(store.count_environments(&id).await.unwrap(), 1);
+    let gone = environment.id;
+    change!(store, [], |tx| tx.delete_environment(&gone, at(2))).unwrap();
+    assert_eq!(store.find_environment(&gone).await.unwrap(), None);
+    assert_eq!(store.list_environments(&id, Page::ALL).await.unwrap(), []);
+    assert_eq!(store.count_environments(&id).await.unwrap(), 0);
+    let again = change!(store, [], |tx| tx.delete_environment(&gone, at(3)));
+    assert!(matches!(again, Err(Error::Rows { .. })), "{again:?}");
+}
+
+fn user(world: &World, email: &str) -> User {
+    User {
+        id: UserId::generate(&world.entropy),
+        pfid: UserPfid::from(Pfid::generate_root(at(1), &world.entropy)),
+        email: email.to_owned(),
+        key_digest: world.digest(email),
+        installation_owner: email.starts_with("owner"),
+        created_at: at(1),
+    }
+}
+
+async fn users(world: World) {
+    let store = world.open().await;
+    let (owner, other) = (user(&world, "owner@Example.com"), user(&world, "ÄÖ@example.com"));
+    for user in [&owner, &other] {
+        let user = user.clone();
+        change!(store, [user], |tx| tx.insert_user(&user)).unwrap();
+    }
+    let same = |found: Option<User>, expected: &User| {
+        let found = found.expect("a user");
+        assert_eq!((found.id, found.pfid, found.created_at), (expected.id, expected.pfid, expected.created_at));
+        assert_eq!((&found.email, found.installation_owner), (&expected.email, expected.installation_owner));
+        assert!(found.key_digest.matches(&expected.key_digest));
+    };
+    same(store.find_user(&owner.id).await.unwrap(), &owner);
+    same(store.find_user_by_email("OWNER@example.COM").await.unwrap(), &owner);
+    same(store.find_user_by_email("äÖ@example.com").await.unwrap(), &other);
+    assert!(store.find_user_by_email("nobody@example.com").await.unwrap().is_none());
+    assert_eq!(store.list_users(&UserFilter::default(), Page::ALL).await.unwrap().len(), 2);
+    let nowhere = UserFilter { account: Some(AccountId::generate(&world.entropy)) };
+    assert_eq!(store.count_users(&nowhere).await.unwrap(), 0);
+    let twin = user(&world, "Owner@EXAMPLE.com");
+    let outcome = change!(store, [twin], |tx| tx.insert_user(&twin));
+    assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}");
+    let (id, key) = (owner.id, world.digest("another key"));
+    change!(store, [], |tx| tx.update_user_key(&id, &key)).unwrap();
+    same(store.find_user(&id).await.unwrap(), &User { key_digest: key, ..owner });
+}
+
+async fn management_tokens(world: World) {
+    let store = world.open().await;
+    let (account, user) = (world.account("one"), user(&world, "a@b"));
+    let (account_id, user_id) = (account.id, user.id);
+    change!(store, [account], |tx| tx.insert_account(&account)).unwrap();
+    change!(store, [user], |tx| tx.insert_user(&user)).unwrap();
+    let grant = |permission| Grant { account: account_id, permission };
+    let token = |owner: TokenOwner, grants: Vec<Grant>, second: i64| ManagementToken {
+        id: ManagementTokenId::generate(&world.entropy),
+        owner,
+        name: "ci".to_owned(),
+        digest: world.digest(&second.to_string()),
+        grants,
+        created_at: at(second),
+        expires_at: Some(at(second + 100)),
+        revoked_at: None,
+        last_used_at: None,
+    };
+    let of_user = token(
+        TokenOwner::User(user_id),
+        // Named twice, and not in order.
+        vec![grant(Permission::ServiceTokensWrite), grant(Permission::Everything), grant(Permission::Everything)],
+        1,
+    );
+    let of_account = token(TokenOwner::Account(account_id), Vec::new(), 2);
+    for token in [&of_user, &of_account] {
+        let token = token.clone();
+        change!(store, [token], |tx| tx.insert_management_token(&token)).unwrap();
+    }
+    let found = store.find_management_token(&of_user.id).await.unwrap().unwrap();
+    assert_eq!(
+        found.grants,
+        [grant(Permission::ServiceTokensWrite), grant(Permission::Everything)].map(|g| g).to_vec().tap_sorted()
+    );
+    assert_eq!((found.owner, found.expires_at, found.revoked_at), (of_user.owner, of_user.expires_at, None));
+    assert!(found.digest.matches(&of_user.digest));
+    let ids = async |account: Option<AccountId>, user: Option<UserId>| {
+        let filter = ManagementTokenFilter { account, user };
+        let listed = store.list_management_tokens(&filter, Page::ALL).await.unwrap();
+        assert_eq!(store.count_management_tokens(&filter).await.unwrap(), listed.len() as u64);
+        listed.into_iter().map(|token| (token.id, token.grants.len())).collect::<Vec<_>>()
+    };
+    let both = [(of_user.id, 2), (of_account.id, 0)];
+    assert_eq!(ids(None, None).await, both);
+    assert_eq!(ids(Some(account_id), None).await, both);
+    assert_eq!(ids(None, Some(user_id)).await, both[..1]);
+    let (id, seen) = (of_user.id, SeenMark { subject: SeenSubject::ManagementToken(of_user.id), at: at(50) });
+    store.record_seen(&[seen]).await.unwrap();
+    change!(store, [], |tx| tx.revoke_management_token(&id, at(60))).unwrap();
+    let again = change!(store, [], |tx| tx.revoke_management_token(&id, at(70)));
+    assert!(matches!(again, Err(Error::Rows { .. })), "{again:?}");
+    let found = store.find_management_token(&id).await.unwrap().unwrap();
+    assert_eq!((found.last_used_at, found.revoked_at), (Some(at(50)), Some(at(60))));
+}
+
+/// Sorts in passing.
+trait TapSorted {
+    fn tap_sorted(self) -> Self;
+}
+
+impl TapSorted for Vec<Grant> {
+    fn tap_sorted(mut self) -> Self {
+        self.sort_by_key(|grant| (grant.account.to_string(), grant.permission.text()));
+        self
+    }
+}
+
+fn assert_same(found: &ServiceToken, expected: &ServiceToken) {
+    assert_eq!((found.id, found.owner, found.client_id), (expected.id, expected.owner, expected.client_id));
+    assert_eq!((&found.name, &found.duration), (&expected.name, &expected.duration));
+    assert_eq!((found.enabled, found.secret_version), (expected.enabled, expected.secret_version));
+    assert_eq!(found.digest.as_bytes(), expected.digest.as_bytes());
+    assert_eq!(found.previous_digest.map(|d| *d.as_bytes()), expected.previous_digest.map(|d| *d.as_bytes()));
+    assert_eq!(found.previous_expires_at, expected.previous_expires_at);
+    assert_eq!((found.created_at, found.updated_at), (expected.created_at, expected.updated_at));
+    assert_eq!((found.expires_at, found.last_seen_at), (expected.expires_at, expected.last_seen_at));
+}
+
+async fn service_tokens(world: World) {
+    let store = world.open().await;
+    let plain = world.token(world.owner(), "plain", 1);
+    let odd = ServiceToken {
+        name: Name::parse(&format!(" \u{1F600}\"'\\%_\u{7f}\n{} ", "ß".repeat(300))).unwrap(),
+        duration: TokenDuration::parse("forever").unwrap(),
+        enabled: false,
+        secret_version: u32::MAX,
+        previous_digest: Some(world.digest("before")),
+        previous_expires_at: Some(Timestamp::MIN),
+        expires_at: Timestamp::MAX,
+        updated_at: Timestamp::from_micros(-1),
+        last_seen_at: Some(at(7)),
+        ..world.token(world.zone_owner(), "odd", 2)
+    };
+    for token in [&plain, &odd] {
+        insert(&store, token).await;
+        assert_same(&store.find_service_token(&token.owner, &token.id).await.unwrap().unwrap(), token);
+    }
+    let rotated = ServiceToken { last_seen_at: None, ..odd.rotated(None, world.digest("next"), at(9)) };
+    let update = rotated.clone();
+    change!(store, [update], |tx| tx.update_service_token(&update)).unwrap();
+    let expected = ServiceToken { last_seen_at: odd.last_seen_at, ..rotated };
+    assert_same(&store.find_service_token(&odd.owner, &odd.id).await.unwrap().unwrap(), &expected);
+    let (owner, id) = (odd.owner, odd.id);
+    change!(store, [], |tx| tx.delete_service_token(&owner, &id, at(10))).unwrap();
+    assert!(store.find_service_token(&owner, &id).await.unwrap().is_none());
+    let again = change!(store, [], |tx| tx.delete_service_token(&owner, &id, at(11)));
+    assert!(matches!(again, Err(Error::Rows { .. })), "{again:?}");
+    let revision = change!(store, [], |tx| tx.service_token_revision(&id)).unwrap();
+    assert_eq!(revision.map(|revision| revision.get()), Some(4), "of the deletion");
+}
+
+async fn api_tokens(world: World) {
+    let store = world.open().await;
+    let account = AccountId::generate(&world.entropy);
+    let environment = EnvironmentId::from(Pfid::generate_root(at(1), &world.entropy));
+    let (wide, narrow) = (api_token(&world, account, None), api_token(&world, account, Some(environment)));
+    for token in [&wide, &narrow] {
+        let token = token.clone();
+        change!(store, [token], |tx| tx.insert_api_token(&token)).unwrap();
+    }
+    let id = narrow.id;
+    change!(store, [], |tx| tx.update_api_token_status(&id, ApiTokenStatus::Suspended, at(5))).unwrap();
+    store.record_seen(&[SeenMark { subject: SeenSubject::ApiToken(id), at: at(6) }]).await.unwrap();
+    let found = store.find_api_token(&id).await.unwrap().unwrap();
+    assert_eq!((found.status, found.updated_at, found.last_used_at), (ApiTokenStatus::Suspended, at(5), Some(at(6))));
+    assert_eq!((found.scope, found.environment, found.account), (narrow.scope, Some(environment), account));
+    assert_eq!((found.created_by, found.key_id), (narrow.created_by, narrow.key_id));
+    assert_eq!((found.issued_at, found.expires_at, found.inserted_at), (at(1), at(1000), at(1)));
+    assert!(found.digest.matches(&narrow.digest));
+    assert_eq!(store.list_api_tokens(&account, Page::ALL).await.unwrap().len(), 2);
+    change!(store, [], |tx| tx.delete_api_token(&id, at(7))).unwrap();
+    assert!(store.find_api_token(&id).await.unwrap().is_none());
+    let left = store.list_api_tokens(&account, Page::ALL).await.unwrap();
+    assert_eq!(left.iter().map(|token| token.id).collect::<Vec<_>>(), [wide.id]);
+    assert_eq!(store.count_api_tokens(&account).await.unwrap(), 1);
+}
+
+async fn what_cannot_be_read_names_its_place(world: World) {
+    let store = world.open().await;
+    let token = world.token(world.owner(), "t", 1);
+    insert(&store, &token).await;
+    let check = async |set: &str, column: &str| {
+        world.sql(&format!("UPDATE service_token SET {set}")).await;
+        let error = store.find_service_token(&token.owner, &token.id).await.expect_err(set);
+        match error {
+            Error::Inconsistent { table, column: named, key, .. } => {
+                assert_eq!((table, named.as_str(), key), ("service_token", column, token.id.to_string()));
+            }
+            other => panic!("{set}: {other:?}"),
+        }
+    };
+    check("enabled = 2", "enabled").await;
+    check("enabled = 1, secret_version = -1", "secret_version").await;
+    check("secret_version = 1, client_id = 'x'", "client_id").await;
+    check(&format!("client_id = '{}', digest = NULL", token.client_id), "digest").await;
+}

@@ -1,0 +1,253 @@
+//! The store's tests. Each runs on SQLite and on PostgreSQL.
+
+mod audit;
+mod entity;
+mod feed;
+mod list;
+mod open;
+mod outage;
+mod postgres;
+mod schema;
+mod write;
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use countersign_store::{Account, AuditActor, AuditEvent, Database, Error, Installation, Options, Store, Tx, Written};
+use countersign_token::digest::{BearerKind, Digest, InstallationKey};
+use countersign_token::duration::TokenDuration;
+use countersign_token::entropy::Entropy;
+use countersign_token::id::{AccountId, AccountPfid, ClientId, InstallationId, Pfid, ServiceTokenId, ZoneId};
+use countersign_token::service_token::{Name, NewServiceToken, Owner, ServiceToken};
+use countersign_token::time::Timestamp;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _};
+use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
+
+/// Makes two tests of each function named: one on SQLite, one on PostgreSQL.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[test] fn $test() { $crate::on_sqlite(super::$test); })*
+        }
+        mod on_postgres {
+            $(#[test] fn $test() { $crate::on_postgres(super::$test); })*
+        }
+    };
+}
+pub(crate) use on_both;
+
+/// A fresh database, and what opens it.
+pub(crate) struct World {
+    pub(crate) database: Database,
+    pub(crate) key: InstallationKey,
+    pub(crate) entropy: Entropy,
+    directory: TempDir,
+}
+
+/// A store with its writer running.
+pub(crate) struct Open {
+    store: Store,
+    writers: TaskTracker,
+}
+
+impl Deref for Open {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl Open {
+    /// Lets the writer finish, as a process does that stops in order.
+    pub(crate) async fn close(self) {
+        self.store.close().await;
+        drop(self.store);
+        self.writers.close();
+        self.writers.wait().await;
+    }
+}
+
+impl World {
+    fn new(database: impl FnOnce(&Path) -> Database) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let entropy = Entropy::seeded(7);
+        let key = InstallationKey::generate(&entropy);
+        Self { database: database(directory.path()), key, entropy, directory }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The database's file, on SQLite.
+    pub(crate) fn file(&self) -> Option<&PathBuf> {
+        match &self.database {
+            Database::Sqlite(path) => Some(path),
+            Database::Postgres(_) => None,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match &self.database {
+            Database::Sqlite(path) => format!("sqlite://{}?mode=rwc", path.display()),
+            Database::Postgres(url) => url.clone(),
+        }
+    }
+
+    pub(crate) async fn try_open(&self) -> Result<Open, Error> {
+        self.try_open_at(self.database.clone(), &self.key).await
+    }
+
+    pub(crate) async fn try_open_at(&self, database: Database, key: &InstallationKey) -> Result<Open, Error> {
+        let (store, writer) = Store::connect(Options { database, readers: 4 }, key).await?;
+        let writers = TaskTracker::new();
+        writers.spawn(writer.run());
+        Ok(Open { store, writers })
+    }
+
+    pub(crate) async fn open(&self) -> Open {
+        self.try_open().await.expect("a store")
+    }
+
+    /// Runs statements behind the store's back.
+    pub(crate) async fn sql(&self, sql: &str) -> Vec<AnyRow> {
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&self.url()).await.expect("a connection");
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.expect(sql);
+        connection.close().await.expect("to close");
+        rows
+    }
+
+    pub(crate) fn account(&self, name: &str) -> Account {
+        let now = at(1);
+        Account {
+            id: AccountId::generate(&self.entropy),
+            pfid: AccountPfid::from(Pfid::generate_root(now, &self.entropy)),
+            name: name.to_owned(),
+            created_at: now,
+        }
+    }
+
+    pub(crate) fn installation(&self) -> Installation {
+        Installation {
+            id: InstallationId::generate(&self.entropy),
+            created_at: at(1),
+            max_staleness: Installation::MAX_STALENESS,
+        }
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { account: AccountId::generate(&self.entropy), zone: None }
+    }
+
+    pub(crate) fn zone_owner(&self) -> Owner {
+        Owner { zone: Some(ZoneId::generate(&self.entropy)), ..self.owner() }
+    }
+
+    /// A token that was made at second `second`.
+    pub(crate) fn token(&self, owner: Owner, name: &str, second: i64) -> ServiceToken {
+        let client_id = ClientId::generate(&self.entropy);
+        let new = NewServiceToken {
+            id: ServiceTokenId::generate(at(second), &self.entropy),
+            owner,
+            client_id,
+            name: Name::parse(name).expect("a name"),
+            duration: TokenDuration::default_year(),
+            enabled: true,
+            secret_version: 1,
+            digest: self.key.digest_key().pair(&client_id, name),
+            previous_expires_at: None,
+        };
+        ServiceToken::create(new, at(second))
+    }
+
+    pub(crate) fn digest(&self, text: &str) -> Digest {
+        self.key.digest_key().bearer(BearerKind::ManagementToken, text)
+    }
+}
+
+/// A moment: so many seconds after the start of 2026.
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_secs(1_767_225_600 + second)
+}
+
+/// An event that says no more than what was done.
+pub(crate) fn event(action: &'static str, subject_id: impl ToString) -> AuditEvent {
+    AuditEvent {
+        actor: AuditActor { kind: "user", id: "0".repeat(32) },
+        action,
+        subject_kind: "service_token",
+        subject_id: subject_id.to_string(),
+        account: None,
+        at: at(0),
+        address: None,
+        request_id: None,
+        detail: "{}".to_owned(),
+    }
+}
+
+/// Adds a service token, with its event.
+pub(crate) async fn insert(store: &Store, token: &ServiceToken) -> Written<()> {
+    try_insert(store, token).await.expect("to insert a token")
+}
+
+pub(crate) async fn try_insert(store: &Store, token: &ServiceToken) -> Result<Written<()>, Error> {
+    let token = token.clone();
+    store
+        .write(move |tx: &mut Tx| {
+            let token = token.clone();
+            Box::pin(async move {
+                tx.insert_service_token(&token).await?;
+                tx.record(event("service_token.create", token.id));
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// Queues a job whose captures are cloned for each run.
+#[macro_export]
+macro_rules! write {
+    ($store:expr, [$($captured:ident),* $(,)?], |$tx:ident| $body:block) => {
+        $store.write(move |$tx: &mut countersign_store::Tx| {
+            $(let $captured = $captured.clone();)*
+            Box::pin(async move { $body })
+        })
+    };
+}
+
+fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F, world: World) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(Box::pin(test(world)));
+}
+
+pub(crate) fn on_sqlite<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
+    run(test, World::new(|directory| Database::Sqlite(directory.join("countersign.db"))));
+}
+
+pub(crate) fn on_postgres<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
+    let Some(cluster) = cluster() else { return };
+    run(test, World::new(|_| Database::Postgres(cluster.database())));
+}
+
+/// The one cluster of this process.
+pub(crate) fn cluster() -> Option<&'static postgres::Cluster> {
+    static CLUSTER: OnceLock<Option<postgres::Cluster>> = OnceLock::new();
+    CLUSTER.get_or_init(|| postgres::Cluster::start(migrate)).as_ref()
+}
+
+fn migrate(url: &str) {
+    let key = InstallationKey::generate(&Entropy::seeded(0));
+    let options = Options { database: Database::Postgres(url.to_owned()), readers: 1 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (store, writer) = Store::connect(options, &key).await.expect("to migrate the template");
+        store.close().await;
+        drop(store);
+        writer.run().await;
+    });
+}
