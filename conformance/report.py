@@ -20,7 +20,12 @@ class Report(unittest.TestResult):
     def addFailure(self, test, err):
         self._reasons.append(self._exc_info_to_string(err, test))
 
-    addError = addFailure
+    def addError(self, test, err):
+        if isinstance(test, unittest.TestCase):
+            self.addFailure(test, err)
+            return
+        # Setting a class up or tearing it down failed: there is no test around it, and no test of the class may run.
+        self._print_failure(str(test), [self._exc_info_to_string(err, test)])
 
     def addSubTest(self, test, subtest, err):
         if err is not None:
@@ -35,14 +40,17 @@ class Report(unittest.TestResult):
     def stopTest(self, test):
         super().stopTest(test)
         took = time.monotonic() - self._started
-        name = f"{type(test).__name__}.{getattr(test, '_testMethodName', test)}"
+        name = f"{type(test).__name__}.{test._testMethodName}"
         if not self._reasons:
             self.passed += 1
             print(f"  ok      {name} ({took:.2f} s)", flush=True)
             return
+        self._print_failure(f"{name} ({took:.2f} s)", self._reasons)
+
+    def _print_failure(self, name, reasons):
         self.failed += 1
-        print(f"  FAILED  {name} ({took:.2f} s)")
-        for reason in self._reasons:
+        print(f"  FAILED  {name}")
+        for reason in reasons:
             print("          " + reason.rstrip().replace("\n", "\n          "), flush=True)
 
 

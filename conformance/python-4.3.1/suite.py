@@ -17,7 +17,7 @@ from dialect import CASES, Crowd
 
 class Paging(Crowd):
     def test_one_request_of_a_thousand(self):
-        listed = list(self.tokens.list(**self.scope))
+        listed = self.walk()
         self.assertEqual(len(listed), 1000)
         self.assertEqual([request.query for request in self.sent], [{}])
 

@@ -5,6 +5,7 @@ import concurrent.futures
 import datetime
 import http.client
 import inspect
+import itertools
 import json
 import os
 import re
@@ -282,6 +283,8 @@ class Lifecycle:
         self.admitted(rotated)
         self.update(created["id"], previous_client_secret_expires_at=from_now(hours=-1))
         self.refused(created, "invalid")
+        self.update(created["id"], previous_client_secret_expires_at=until)
+        self.refused(created, "invalid")
         self.admitted(rotated)
 
     def test_disable_and_enable(self):
@@ -509,6 +512,10 @@ class Crowd(Case):
             made = pool.map(lambda number: tokens.create(name=f"crowd {number}", **cls.scope).id, range(CROWD))
             cls.made = set(made)
         client.close()
+
+    def walk(self, **query):
+        """The whole list as the SDK pages it, or far more than there is, should it not end."""
+        return list(itertools.islice(self.tokens.list(**self.scope, **query), 2 * CROWD))
 
     def check_all(self, listed):
         self.assertEqual(len(listed), len(self.made))

@@ -16,20 +16,20 @@ from dialect import CASES, CROWD, LIVE, Account, Case, Crowd, connect
 
 class Paging(Crowd):
     def test_all_in_four_requests(self):
-        self.check_all(list(self.tokens.list(**self.scope)))
+        self.check_all(self.walk())
         self.assertEqual(self.asked(), [None, "2", "3", "4"])
         counts = [request.answer["result_info"] for request in self.sent]
         self.assertEqual([info["count"] for info in counts], [1000, 1000, 500, 0])
         self.assertTrue(all(info["total_count"] == CROWD and info["total_pages"] == 3 for info in counts))
 
     def test_smaller_pages(self):
-        self.check_all(list(self.tokens.list(per_page=500, **self.scope)))
+        self.check_all(self.walk(per_page=500))
         self.assertEqual(self.asked(), [None, "2", "3", "4", "5", "6"])
 
     def test_page_by_page(self):
         page = self.tokens.list(per_page=900, **self.scope)
         listed = list(page.result)
-        while page.has_next_page():
+        while page.has_next_page() and len(listed) <= CROWD:
             page = page.get_next_page()
             listed += page.result
         self.check_all(listed)
@@ -39,7 +39,11 @@ class Paging(Crowd):
         async def walk():
             async with cloudflare.AsyncCloudflare(base_url=f"{LIVE.management}/client/v4", api_token=self.token,
                                                   max_retries=0) as client:
-                return [token async for token in client.zero_trust.access.service_tokens.list(**self.scope)]
+                listed = []
+                async for token in client.zero_trust.access.service_tokens.list(**self.scope):
+                    listed.append(token)
+                    self.assertLessEqual(len(listed), CROWD)
+                return listed
         self.check_all(asyncio.run(walk()))
 
 

@@ -10,14 +10,14 @@ for (const { name, scope, path } of scopes) {
     test('an unknown id is not found, whatever is asked', async () => {
       for (const id of [NOBODY, 'not-a-uuid']) {
         const calls = [
-          tokens.get(id, scope),
-          tokens.update(id, { name: 'x', ...scope }),
-          tokens.delete(id, scope),
-          owner.client.post(`${path}/access/service_tokens/${id}/refresh`),
-          owner.client.post(`${path}/access/service_tokens/${id}/rotate`),
+          () => tokens.get(id, scope),
+          () => tokens.update(id, { name: 'x', ...scope }),
+          () => tokens.delete(id, scope),
+          () => owner.client.post(`${path}/access/service_tokens/${id}/refresh`),
+          () => owner.client.post(`${path}/access/service_tokens/${id}/rotate`),
         ];
         for (const call of calls) {
-          const error = await fails(call, Cloudflare.NotFoundError, 404, 12135);
+          const error = await fails(call(), Cloudflare.NotFoundError, 404, 12135);
           assert.match(error.errors[0]?.message ?? '', /^access\.api\.error\.not_found/);
         }
       }
