@@ -14,10 +14,11 @@ mod zone;
 
 const EXAMPLES: &str = "\
 Examples:
-  countersign quickstart                       a running server with everything in it, and commands to try
-  countersign init --data-dir /var/lib/countersign
+  countersign quickstart
+  countersign init --data-dir /var/lib/countersign --email ops@example.com
   countersign serve --data-dir /var/lib/countersign
-  countersign service-token list --account ID  over HTTP, with COUNTERSIGN_API_TOKEN
+  countersign token create --account ID --name terraform --permission \"Access: Service Tokens Write\"
+  countersign service-token create --account ID --name deploy --duration 2160h
 
 Exit status: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.";
 

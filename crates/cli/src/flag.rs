@@ -34,7 +34,7 @@ pub(crate) struct Place {
     #[arg(long, value_name = "FILE")]
     installation_key_file: Option<PathBuf>,
     /// TOML file with the same settings as the flags
-    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 }
 
@@ -173,7 +173,13 @@ impl From<LogFormatFlag> for LogFormat {
 #[command(next_help_heading = "Server")]
 pub(crate) struct Remote {
     /// Address of the management API
-    #[arg(long, value_name = "URL", env = "COUNTERSIGN_URL", default_value = "http://127.0.0.1:8787")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "COUNTERSIGN_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8787"
+    )]
     url: String,
     /// Management API token to call with; better given in the environment, where other users of the machine can't see it
     #[arg(long, value_name = "TOKEN", env = "COUNTERSIGN_API_TOKEN", hide_env_values = true)]

@@ -111,8 +111,7 @@ impl Output {
         let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         for (name, value) in fields {
             let padding = " ".repeat(width.saturating_sub(name.chars().count()));
-            let value = if value.is_empty() { "-" } else { value };
-            writeln!(self.to, "{}{padding}  {value}", self.style.dim(name))?;
+            writeln!(self.to, "{}{padding}  {}", self.style.dim(name), table::shown(value))?;
         }
         self.to.flush()
     }

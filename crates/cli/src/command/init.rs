@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use clap::Args;
 use countersign_server::ops::{self, Initialised, NewInstallation, Ops};
+use countersign_server::store;
 use serde::Serialize;
 
 use crate::flag::{Place, Shown};
@@ -10,7 +11,7 @@ use crate::output::Output;
 use crate::{local, logging};
 
 const EXAMPLES: &str = "\
-The ids and secrets are printed once. What is lost can be made anew with `countersign token create`.
+The ids and secrets are printed once. `countersign token create` makes another API token.
 
 Examples:
   countersign init --data-dir /var/lib/countersign --email ops@example.com --zone example.com
@@ -142,7 +143,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn initialise(ops: &Ops, new: &NewInstallation, place: &str) -> anyhow::Result<Initialised> {
     ops.initialise(new).await.map_err(|error| match error {
-        ops::Error::Conflict(_) => anyhow!(
+        ops::Error::Conflict(_) | ops::Error::Store(store::Error::Initialised) => anyhow!(
             "there is an installation in {place} already, and nothing was changed. Serve it with `countersign serve`, \
              or name another place with --data-dir"
         ),

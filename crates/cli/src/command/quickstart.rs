@@ -31,8 +31,8 @@ const DEMONSTRATION_NAME: &str = "quickstart";
 const DEMONSTRATION_DURATION: &str = "24h";
 
 const EXAMPLES: &str = "\
-The first time it makes an installation and prints its ids and secrets, once, with commands to paste. Every other time
-it just serves. SIGTERM and SIGINT stop it.
+The first time it makes an installation and prints its ids and secrets, once, with commands to
+paste. Every other time it just serves. SIGTERM and SIGINT stop it.
 
 Examples:
   countersign quickstart

@@ -17,7 +17,7 @@ SIGTERM and SIGINT let the requests under way finish and exit with 0; a second s
 Examples:
   countersign serve --data-dir /var/lib/countersign
   countersign serve --config /etc/countersign.toml --log-format json
-  countersign serve --listen 127.0.0.1:0 --gate-listen 127.0.0.1:0 --gate-unix /run/countersign/gate.sock
+  countersign serve --listen 0.0.0.0:8787 --gate-unix /run/countersign/gate.sock
   COUNTERSIGN_DATABASE_URL=postgres://countersign@db/countersign countersign serve";
 
 /// What a server is told.

@@ -73,15 +73,14 @@ Examples:
     },
     /// Change what is named, and nothing else
     #[command(after_help = "\
-A secret version above the present one makes a new secret, which is shown once; any other changes nothing.
+A secret version above the present one makes a new secret, which is shown once; any other changes
+nothing.
 
 Examples:
   countersign service-token update 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --name deploy-eu
   countersign service-token update 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --duration 17520h
   countersign service-token update 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --end-grace")]
     Update {
-        #[command(flatten)]
-        one: One,
         /// A new name
         #[arg(long)]
         name: Option<String>,
@@ -96,20 +95,22 @@ Examples:
         /// End the superseded secret now
         #[arg(long, conflicts_with_all = ["grace", "previous_expires_at"])]
         end_grace: bool,
+        #[command(flatten)]
+        one: One,
     },
     /// Make a new secret, which is shown once
     #[command(after_help = "\
-Without --grace the old secret is refused as soon as the command returns. With it both are good for that long: give
-the new one to every holder meanwhile.
+Without --grace the old secret is refused as soon as the command returns. With it both are good for
+that long: give the new one to every holder meanwhile.
 
 Examples:
   countersign service-token rotate 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --grace 24h
-  countersign service-token rotate 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --json | jq -r .client_secret")]
+  countersign service-token rotate 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --json")]
     Rotate {
         #[command(flatten)]
-        one: One,
-        #[command(flatten)]
         grace: GraceFlags,
+        #[command(flatten)]
+        one: One,
     },
     /// Let a token live a year from now, if it would not live longer anyway
     #[command(after_help = "\
@@ -145,9 +146,9 @@ Examples:
   countersign service-token delete 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --yes")]
     Delete {
         #[command(flatten)]
-        one: One,
-        #[command(flatten)]
         confirm: Confirm,
+        #[command(flatten)]
+        one: One,
     },
 }
 
@@ -159,6 +160,7 @@ struct Common {
     remote: Remote,
 }
 
+/// Last among a command's flags: its heading holds for whatever follows.
 #[derive(Args)]
 struct One {
     /// The token's id, a UUID

@@ -52,8 +52,9 @@ fn line(cells: &[String], widths: &[usize]) -> String {
     text.trim_end().to_owned()
 }
 
-/// A name is whatever its owner typed: control characters must neither break the table nor reach the terminal.
-fn shown(cell: &str) -> String {
+/// A cell as it is shown. A name is whatever its owner typed: control characters must neither break the table nor reach
+/// the terminal.
+pub(super) fn shown(cell: &str) -> String {
     match cell {
         "" => "-".to_owned(),
         cell => cell.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect(),

@@ -208,7 +208,7 @@ fn compare(api: &Api<'_>, worker: u64, ledger: &mut Ledger) {
 fn what_is_acknowledged_survives() {
     let world = World::new();
     let first = world.init();
-    let mut dice = Dice(0x5eed_0f_c0de);
+    let mut dice = Dice(0x5eed_c0de);
     let mut ledgers: Vec<Ledger> = (0..WORKERS).map(|_| Ledger::default()).collect();
     let mut numbers = vec![0; usize::try_from(WORKERS).unwrap()];
     let mut server = world.serve();

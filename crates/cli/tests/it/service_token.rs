@@ -202,7 +202,7 @@ fn no_secret_reaches_the_log() {
         scene.server.signal("TERM");
         let (status, log) = scene.server.wait();
         assert!(status.success(), "{log}");
-        assert!(log.lines().count() > 20, "the log is talkative: {log}");
+        assert!(log.lines().count() >= 8, "every request is logged: {log}");
         for secret in secrets {
             assert!(!log.contains(&secret), "{secret} is in the log:\n{log}");
         }
