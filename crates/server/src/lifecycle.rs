@@ -109,6 +109,13 @@ impl Server {
             writer.run().await;
             Ok(())
         });
+        if lock.is_some() {
+            // The lock says that no other server lives on this database. Whoever is on the list was killed, and a
+            // revoker would wait for it until it must have gone stale.
+            for node in store.list_nodes().await? {
+                store.remove_node(node.id).await?;
+            }
+        }
 
         // Before the work of loading, and before anybody else learns of this node: a port in use is soon said.
         let management = bind(settings.listen, "management API").await?;
