@@ -63,6 +63,11 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(app.clone());
+    let panics = app.metrics.management_panics.clone();
+    let panicked = move |panic| {
+        panics.inc();
+        panicked(panic)
+    };
     cloudflare::router(app.clone())
         .merge(health)
         .layer(CatchPanicLayer::custom(panicked))
