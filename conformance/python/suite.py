@@ -3,8 +3,11 @@
 import asyncio
 import json
 import pathlib
+import select
+import socket
 import subprocess
 import sys
+import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -73,5 +76,41 @@ class Commands(Account, Case):
             self.assertTrue(owner.zero_trust.access.service_tokens.create(name="first", **scope).client_secret)
 
 
+class Connections(Account, Case):
+    """SDKs keep connections and send a body after its headers: a refusal that comes in between must not break either."""
+
+    def read(self, stream):
+        """The status, the headers in lower case and the body of one answer."""
+        status = int(stream.readline().split()[1])
+        headers = {}
+        while (line := stream.readline()) != b"\r\n":
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        return status, headers, stream.read(int(headers["content-length"]))
+
+    def test_a_refusal_before_the_body_leaves_the_connection_whole(self):
+        path = f"/client/v4{self.path}"
+        bearer = f"Authorization: Bearer {LIVE.read_token}\r\n"
+        early = ((f"POST {path}", bearer, 403), (f"PUT {path}/{LIVE.account_id}", "", 400), (f"PATCH {path}", bearer, 405),
+                 ("POST /client/v4/nowhere", bearer, 404), (f"POST {path}", "Authorization: Bearer x\r\n", 400))
+        body = b'{"name":"late"}'
+        server = urllib.parse.urlsplit(LIVE.management)
+        for line, credential, expected in early:
+            with self.subTest(line=line, expected=expected), \
+                    socket.create_connection((server.hostname, server.port), timeout=30) as connection, \
+                    connection.makefile("rb") as stream:
+                head = f"{line} HTTP/1.1\r\nHost: {server.netloc}\r\n{credential}Content-Length: {len(body)}\r\n\r\n"
+                connection.sendall(head.encode())
+                # Gives a refusal the time to come first; a server that waits for the body is as good.
+                select.select([connection], [], [], 0.3)
+                connection.sendall(body)
+                status, headers, _ = self.read(stream)
+                self.assertEqual(status, expected)
+                if headers.get("connection", "").lower() == "close":
+                    continue
+                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {server.netloc}\r\n{bearer}\r\n".encode())
+                self.assertEqual(self.read(stream)[0], 200)
+
+
 if __name__ == "__main__":
-    sys.exit(report.run(*CASES, Commands, Paging))
+    sys.exit(report.run(*CASES, Commands, Connections, Paging))
