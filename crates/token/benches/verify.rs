@@ -1,0 +1,243 @@
+//! What a decision costs, beside what it can't cost less than: its own digest.
+//!
+//! Both sides run in turn within one run, and the ratio of the medians is what counts. `--tokens N` sets the size.
+
+#![expect(clippy::print_stdout, reason = "a benchmark reports")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark may stop at the first surprise"
+)]
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use countersign_token::credential::Credential;
+use countersign_token::demand::Demand;
+use countersign_token::digest::{Digest, DigestKey, InstallationKey};
+use countersign_token::entropy::Entropy;
+use countersign_token::feed::{Change, Revision, Subject};
+use countersign_token::id::{AccountId, ClientId, ServiceTokenId};
+use countersign_token::index::Index;
+use countersign_token::secret::{Secret, SecretFormat};
+use countersign_token::service_token::Owner;
+use countersign_token::time::Timestamp;
+use countersign_token::verify::{Decision, verify};
+
+/// Short batches, of which most run undisturbed even where a machine is shared.
+const BATCH: usize = 1_000;
+const ROUNDS: usize = 3_001;
+const SECRET_LENGTH: usize = 51;
+const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
+const ACCOUNT: AccountId = AccountId::from_bytes([1; 16]);
+
+/// Credentials as requests present them, in an order that has nothing to do with where they are kept.
+struct Presented {
+    client_ids: Vec<ClientId>,
+    secrets: String,
+    next: usize,
+}
+
+impl Presented {
+    fn new(tokens: usize, entropy: &Entropy) -> Self {
+        let mut secrets = String::with_capacity(tokens * SECRET_LENGTH);
+        let client_ids = (0..tokens)
+            .map(|_| {
+                secrets.push_str(Secret::service_token(SecretFormat::Scannable, entropy).expose());
+                ClientId::generate(entropy)
+            })
+            .collect();
+        Self { client_ids, secrets, next: 0 }
+    }
+
+    fn secret(&self, token: usize) -> &str {
+        self.secrets.get(token * SECRET_LENGTH..(token + 1) * SECRET_LENGTH).unwrap()
+    }
+
+    /// Does something with the next credentials, and returns how long each took.
+    fn time(&mut self, mut each: impl FnMut(&ClientId, &str)) -> f64 {
+        let started = Instant::now();
+        let mut token = self.next;
+        for _ in 0..BATCH {
+            each(self.client_ids.get(token).unwrap(), self.secret(token));
+            token = if token + 1 == self.client_ids.len() { 0 } else { token + 1 };
+        }
+        let nanos = per_item(started.elapsed());
+        self.next = token;
+        nanos
+    }
+}
+
+fn per_item(elapsed: Duration) -> f64 {
+    elapsed.as_secs_f64() * 1e9 / BATCH as f64
+}
+
+struct Row {
+    digest: Digest,
+    account: AccountId,
+    enabled: bool,
+    expires_at: Timestamp,
+}
+
+type Map = RwLock<Arc<HashMap<ClientId, Row>>>;
+
+fn fill(presented: &Presented, key: &DigestKey, entropy: &Entropy) -> (Index, Map) {
+    let tokens = presented.client_ids.len();
+    let index = Index::with_capacity(key.clone(), entropy, tokens);
+    let mut map = HashMap::with_capacity(tokens);
+    // Another order than that of the requests: what is asked for in turn must not lie side by side.
+    let stride = (tokens / 2 + 1..).find(|stride| gcd(*stride, tokens) == 1).unwrap();
+    let mut token = 0;
+    for revision in 1..=tokens {
+        token = (token + stride) % tokens;
+        let client_id = *presented.client_ids.get(token).unwrap();
+        let digest = key.pair(&client_id, presented.secret(token));
+        let subject = Subject::ServiceToken {
+            id: ServiceTokenId::from_bytes(*client_id.as_bytes()),
+            owner: Owner { account: ACCOUNT, zone: None },
+            client_id,
+            name: "a service token".to_owned(),
+            digest,
+            previous: None,
+            enabled: true,
+            expires_at: Some(Timestamp::MAX),
+            last_seen_at: None,
+            deleted: false,
+        };
+        index.apply(&Change { revision: Revision::new(i64::try_from(revision).unwrap()), subject });
+        map.insert(client_id, Row { digest, account: ACCOUNT, enabled: true, expires_at: Timestamp::MAX });
+    }
+    (index, RwLock::new(Arc::new(map)))
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn allow(index: &Index, demand: &Demand, client_id: &ClientId, secret: &str) {
+    let credential = Credential::Pair { client_id: *client_id, secret: Cow::Borrowed(secret) };
+    let Decision::Allow(verified) = verify(index, &credential, demand, NOW) else {
+        panic!("a good credential was refused");
+    };
+    black_box(verified);
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap()
+}
+
+/// What one thing costs beside another: the median of each, and of the ratios of runs next to each other.
+fn compare(
+    presented: &mut Presented,
+    mut one: impl FnMut(&ClientId, &str),
+    mut other: impl FnMut(&ClientId, &str),
+) -> [f64; 3] {
+    let pairs: Vec<_> = (0..ROUNDS).map(|_| (presented.time(&mut one), presented.time(&mut other))).collect();
+    let figures = |figure: fn(&(f64, f64)) -> f64| median(pairs.iter().map(figure).collect());
+    [figures(|pair| pair.0), figures(|pair| pair.1), figures(|pair| pair.0 / pair.1)]
+}
+
+fn run(tokens: usize) {
+    let entropy = Entropy::seeded(1);
+    let key = InstallationKey::generate(&entropy).digest_key();
+    let mut presented = Presented::new(tokens, &entropy);
+    let (index, map) = fill(&presented, &key, &entropy);
+    let demand = Demand::default().with_account(&index, &ACCOUNT);
+
+    let admitted = |client_id: &ClientId, secret: &str| allow(&index, &demand, client_id, secret);
+    let digested = |client_id: &ClientId, secret: &str| {
+        black_box(key.pair(client_id, secret));
+    };
+    let mapped = |client_id: &ClientId, secret: &str| {
+        let map = Arc::clone(&map.read().unwrap());
+        let presented = key.pair(client_id, secret);
+        let row = map.get(client_id).unwrap();
+        let good = row.digest.matches(&presented) && row.enabled && NOW < row.expires_at && row.account == ACCOUNT;
+        assert!(black_box(good));
+    };
+    let wrong = |client_id: &ClientId, secret: &str| {
+        refuse(&index, &demand, client_id, secret.get(1..).unwrap());
+    };
+    let unknown = |client_id: &ClientId, secret: &str| {
+        let mut bytes = *client_id.as_bytes();
+        bytes.reverse();
+        refuse(&index, &demand, &ClientId::from_bytes(bytes), secret.get(1..).unwrap());
+    };
+    println!("{tokens} tokens");
+    let line = |what: &str, [one, other, ratio]: [f64; 3]| {
+        println!("  {what:<42} {one:7.1} ns, {other:7.1} ns: {ratio:.2} x");
+    };
+    line("admitted, beside its digest alone", compare(&mut presented, admitted, digested));
+    line("admitted, beside a std map behind a lock", compare(&mut presented, admitted, mapped));
+    line("wrong secret, beside admitted", compare(&mut presented, wrong, admitted));
+    line("unknown id, beside wrong secret", compare(&mut presented, unknown, wrong));
+}
+
+fn refuse(index: &Index, demand: &Demand, client_id: &ClientId, secret: &str) {
+    let credential = Credential::Pair { client_id: *client_id, secret: Cow::Borrowed(secret) };
+    assert!(matches!(black_box(verify(index, &credential, demand, NOW)), Decision::Refuse(_)));
+}
+
+/// Two threads beside one, and both while a thousand writes a second go in.
+fn run_threads(tokens: usize) {
+    let entropy = Entropy::seeded(2);
+    let key = InstallationKey::generate(&entropy).digest_key();
+    let presented = Presented::new(tokens, &entropy);
+    let (index, _) = fill(&presented, &key, &entropy);
+    let demand = Demand::default().with_account(&index, &ACCOUNT);
+    let checks = 3_000_000;
+    let rate = |threads: usize| {
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let (presented, index, demand) = (&presented, &index, &demand);
+                scope.spawn(move || {
+                    let mut token = thread * tokens / threads;
+                    for _ in 0..checks {
+                        allow(index, demand, presented.client_ids.get(token).unwrap(), presented.secret(token));
+                        token = if token + 1 == tokens { 0 } else { token + 1 };
+                    }
+                });
+            }
+        });
+        (threads * checks) as f64 / started.elapsed().as_secs_f64() / 1e6
+    };
+    let figures: Vec<_> = (0..5).map(|_| (rate(1), rate(2))).collect();
+    let one = median(figures.iter().map(|figure| figure.0).collect());
+    let two = median(figures.iter().map(|figure| figure.1).collect());
+    println!("{tokens} tokens, {:.2} M checks/s on one thread, {:.2} M on two: {:.2} x", one, two, two / one);
+}
+
+fn machine() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("unknown")
+        .trim_matches([' ', '\t', ':']);
+    let sha = if cpu.contains("sha_ni") || cpu.contains("sha2") { "with" } else { "without" };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned();
+    println!("{model}, {cores} cores, {sha} SHA instructions, load {load}");
+}
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let sizes = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => vec![10_000, 1_000_000],
+        ["--tokens", tokens] => vec![tokens.parse().expect("a number of tokens")],
+        _ => panic!("the only option is --tokens N"),
+    };
+    machine();
+    for tokens in &sizes {
+        run(*tokens);
+    }
+    run_threads(sizes.last().copied().unwrap());
+}
