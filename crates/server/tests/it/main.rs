@@ -1,0 +1,32 @@
+//! The server through its public door: every test asks the management API or the gate as a client does, in one process,
+//! on a clock that stands still and with randomness that repeats itself, on SQLite and on PostgreSQL.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod admission;
+mod architecture;
+mod audit;
+mod caller;
+mod create;
+mod delete;
+mod error;
+mod history;
+mod hostile;
+mod identity;
+mod list;
+mod outage;
+mod paging;
+mod read;
+mod restart;
+mod rotate;
+mod route;
+mod snapshot;
+mod update;
+mod world;

@@ -1,0 +1,182 @@
+//! Starting, stopping and restarting a world's server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use countersign_server::caller::{Caller, Origin};
+use countersign_server::config::Stale;
+use countersign_server::flusher;
+use countersign_server::follower::{Follower, Promise};
+use countersign_server::gate::Gate;
+use countersign_server::management::{self, App};
+use countersign_server::metrics::Metrics;
+use countersign_server::ops::pages::Pages;
+use countersign_server::ops::{Node, Ops};
+use countersign_store::{NodeId, Options, Store};
+use countersign_token::digest::InstallationKey;
+use countersign_token::entropy::Entropy;
+use countersign_token::feed::Freshness;
+use countersign_token::index::Index;
+use countersign_token::service_token::Owner;
+use countersign_token::time::Clock;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::World;
+
+/// What serves a world at the moment.
+pub(crate) struct Server {
+    pub(super) router: Router,
+    pub(super) gate: Gate,
+    pub(super) app: App,
+    flusher: (CancellationToken, JoinHandle<()>),
+    follower: (CancellationToken, JoinHandle<()>),
+    writer: JoinHandle<()>,
+}
+
+/// What a command has that works on the store itself.
+pub(crate) struct Outside {
+    pub(crate) ops: Ops,
+    writer: JoinHandle<()>,
+}
+
+impl Outside {
+    /// Deletes a token of account A, and returns when no server admits it any more.
+    pub(crate) async fn delete(&self, world: &World, id: &str) {
+        let place = countersign_server::caller::Place::Account(world.account);
+        let permit = Caller::Operator.permit(&world.server().app.index, place).unwrap();
+        let changed = self.ops.delete_service_token(&permit, &id.parse().unwrap(), &Origin::default()).await.unwrap();
+        assert!(changed.propagation.unwrap().complete);
+    }
+
+    /// When the store itself says that a token was last admitted.
+    pub(crate) async fn last_seen(&self, world: &World, tokens: &str, id: &str) -> Option<String> {
+        let zone = tokens.starts_with("/zones/").then_some(world.zone);
+        let owner = Owner { account: world.account, zone };
+        let found = self.ops.store().find_service_token(&owner, &id.parse().unwrap()).await.unwrap();
+        found.expect("the token is there").last_seen_at.map(|at| at.to_string())
+    }
+
+    /// Ends the command.
+    pub(crate) async fn close(self) {
+        drop(self.ops);
+        self.writer.await.unwrap();
+    }
+}
+
+impl World {
+    fn clock(&self) -> Clock {
+        Clock::Manual(self.clock.clone())
+    }
+
+    fn key(&self) -> InstallationKey {
+        InstallationKey::parse_hex(self.key.to_hex().expose()).unwrap()
+    }
+
+    async fn connect(&self) -> (Store, JoinHandle<()>) {
+        let options = Options { database: self.place.database(), readers: 2 };
+        let (store, writer) = Store::connect(options, &self.key).await.unwrap();
+        (store, TaskTracker::new().spawn(writer.run()))
+    }
+
+    /// Opens the store as a command in another process does.
+    pub(crate) async fn open_outside(&self) -> Outside {
+        let (store, writer) = self.connect().await;
+        Outside { ops: Ops::outside(store, self.key(), self.clock(), self.entropy.clone()), writer }
+    }
+
+    /// Starts a server on the world's store.
+    pub(crate) async fn start(&mut self) {
+        assert!(self.server.is_none(), "a server is running already");
+        let (store, writer) = self.connect().await;
+        let clock = self.clock();
+        let index = Arc::new(Index::new(self.key.digest_key(), &Entropy::seeded(3)));
+        let freshness = Arc::new(Freshness::new(clock.boot()));
+        let pages = Arc::new(Pages::default());
+        let node = NodeId::generate(&Entropy::seeded(4));
+        let installation = store.installation().await.unwrap().unwrap();
+        let (follower, handle) = Follower::load(
+            store.clone(),
+            Arc::clone(&index),
+            Arc::clone(&freshness),
+            Arc::clone(&pages),
+            clock.clone(),
+            node,
+            Promise { max_staleness: installation.max_staleness, serves_stale: false },
+        )
+        .await
+        .unwrap();
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let following = follower.run(stop.clone());
+        let following = tasks.spawn(async { following.await.unwrap() });
+        let stop_flusher = CancellationToken::new();
+        let flushing = tasks.spawn(flusher::run(store.clone(), Arc::clone(&index), stop_flusher.clone()));
+        let metrics = Arc::new(Metrics::new(Arc::clone(&index), Arc::clone(&freshness), handle.clone(), clock.clone()));
+        // Tests move the clock by years at once, and are not about staleness.
+        let for_ever = Duration::from_secs(1 << 40);
+        let gate = Gate::new(
+            Arc::clone(&index),
+            Arc::clone(&freshness),
+            for_ever,
+            Stale::Refuse,
+            clock.clone(),
+            metrics.decisions.clone(),
+        );
+        let node = Node { follower: handle, index: Arc::clone(&index), pages };
+        let ops = Ops::of_node(store, self.key(), clock.clone(), self.entropy.clone(), self.secret_format, node);
+        let app = App { ops, index, freshness, max_staleness: for_ever, metrics, clock, entropy: Entropy::seeded(5) };
+        self.server = Some(Server {
+            router: management::router(app.clone()),
+            gate,
+            app,
+            flusher: (stop_flusher, flushing),
+            follower: (stop, following),
+            writer,
+        });
+    }
+
+    /// Stops the server in order, as it does on a signal.
+    pub(crate) async fn stop(&mut self) {
+        let server = self.server.take().expect("a server is running");
+        for (stop, task) in [server.flusher, server.follower] {
+            stop.cancel();
+            task.await.unwrap();
+        }
+        server.app.ops.store().close().await;
+        drop((server.router, server.gate, server.app));
+        server.writer.await.unwrap();
+    }
+
+    /// Stops the server and starts another one on the same store.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.start().await;
+    }
+
+    /// Ends the writer under the running server: from now on nothing can be written.
+    pub(crate) async fn lose_writer(&mut self) {
+        let server = self.server.as_mut().unwrap();
+        server.writer.abort();
+        let _aborted = (&mut server.writer).await;
+    }
+
+    /// Forgets a server that has lost its writer.
+    pub(crate) async fn abandon(&mut self) {
+        let server = self.server.take().expect("a server is running");
+        for (_, task) in [server.flusher, server.follower] {
+            task.abort();
+            let _aborted = task.await;
+        }
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().expect("a server is running")
+    }
+
+    pub(crate) fn ops(&self) -> &Ops {
+        &self.server().app.ops
+    }
+}
