@@ -18,10 +18,12 @@ use crate::config::Stale;
 use crate::metrics::Decisions;
 
 mod answer;
-mod forward_auth;
+pub mod forward_auth;
 pub mod listener;
 #[cfg(test)]
 mod tests;
+
+pub use self::answer::Response;
 
 /// At most one warning in this time says that a proxy is configured wrongly.
 const WARN_EVERY: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 use super::{Answer, Gate, Refusal};
 
 /// An answer of the gate: its body is empty or a word.
-pub(super) type Response = http::Response<Full<Bytes>>;
+pub type Response = http::Response<Full<Bytes>>;
 
 /// How much of an encoded token name a header carries, in bytes.
 const NAME_MAX: usize = 512;

@@ -8,7 +8,7 @@ use super::answer::{self, Response};
 use super::{Answer, Gate, Refusal};
 
 /// Answers one request. Method and body do not matter: a proxy asks with the client's own.
-pub(super) fn handle(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Response {
+pub fn handle(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Response {
     let mut response = match uri.path() {
         "/verify" => verify(gate, uri.query().unwrap_or_default(), headers),
         "/livez" => answer::text(StatusCode::OK, "alive\n"),

@@ -132,6 +132,8 @@ impl Core {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.options.head_timeout);
         http.max_header_size(HEAD_MAX).max_buf_size(HEAD_MAX);
+        // Answers are small and in one piece.
+        http.writev(false);
         let connections = TaskTracker::new();
         let tcp = TcpListener::from_std(self.tcp).context("cannot use the gate's listener")?;
         let unix = self.unix.map(UnixListener::from_std).transpose().context("cannot use the gate's Unix socket")?;

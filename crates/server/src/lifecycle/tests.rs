@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use countersign_token::secret::Secret;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -212,6 +213,33 @@ async fn a_request_that_has_begun_is_answered() {
     begun.read_to_string(&mut answer).await.unwrap();
     assert!((200..300).contains(&parse(&answer).0), "{answer}");
     serving.run.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn slow_heads_of_the_management_api_are_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, errors) = (Stop::default(), Counter::default());
+    let options = http::Options { head_timeout: Duration::from_millis(50), drain_timeout: Duration::from_secs(20) };
+    let router = Router::new().route("/", axum::routing::get(async || "here"));
+    let mut tasks = Tasks::default();
+    tasks.spawn(MANAGEMENT, http::serve(listener, router, options, stop.clone(), errors));
+    let request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    // `P` begins both POST and the preface of HTTP/2.
+    for start in ["", "P", "PRI * HTTP/2.0\r\n", &request[..request.len() - 1]] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.is_empty() || parse(&answer).0 == 408, "{start:?} {answer:?}");
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(parse(&answer), (200, "here".to_owned()), "and then it was idle for too long");
+    stop.request();
+    tasks.finish(MANAGEMENT, FINISH_TIMEOUT).await.unwrap();
 }
 
 #[tokio::test]

@@ -393,6 +393,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Whether the other side has ended the connection, without another byte.
     pub(super) async fn is_closed(&mut self) -> bool {
-        !matches!(self.0.read_u8().await, Ok(_))
+        self.0.read_u8().await.is_err()
     }
 }
