@@ -34,23 +34,21 @@ pub(crate) fn report(error: &anyhow::Error) -> (ExitCode, Option<String>) {
 pub(crate) fn redact(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = next_secret(rest) {
-        let (before, secret) = rest.split_at(at);
+    while let Some((at, prefix)) = next_secret(rest) {
+        let (before, secret) = rest.split_at(at + prefix.len());
         safe.push_str(before);
-        let (prefix, tail) = secret.split_at(PREFIX_LEN);
-        safe.push_str(prefix);
         safe.push('…');
-        rest = tail.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        rest = secret.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-.".contains(c));
     }
     safe.push_str(rest);
     safe
 }
 
-const PREFIXES: [&str; 2] = ["csat_", "csec_"];
-const PREFIX_LEN: usize = 5;
+/// How our secrets begin: management tokens, client secrets, and API tokens, which are JWTs.
+const PREFIXES: [&str; 3] = ["csat_", "csec_", "eyJ"];
 
-fn next_secret(text: &str) -> Option<usize> {
-    PREFIXES.iter().filter_map(|prefix| text.find(prefix)).min()
+fn next_secret(text: &str) -> Option<(usize, &'static str)> {
+    PREFIXES.iter().filter_map(|prefix| Some((text.find(prefix)?, *prefix))).min()
 }
 
 #[cfg(test)]
@@ -80,5 +78,6 @@ mod tests {
         check("value 'csat_abcDEF123' is wrong", "value 'csat_…' is wrong");
         check("csec_a and csat_b_c-d", "csec_… and csat_…");
         check("csat_", "csat_…");
+        check("'eyJhbGci.eyJpc3Mi.CSVKGF-YP_O' is wrong", "'eyJ…' is wrong");
     }
 }

@@ -9,7 +9,10 @@ use tracing_subscriber::EnvFilter;
 
 /// Sets up the logs of a server.
 pub(crate) fn serve(settings: &Settings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log_level)
+    let level = settings.log_level.trim();
+    // What libraries say at that level is about themselves.
+    let filter = if level.eq_ignore_ascii_case("info") { "warn,countersign=info" } else { level };
+    let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("`{}` is no log level and no filter as in RUST_LOG", settings.log_level))?;
     install(filter, settings.log_format)
 }

@@ -118,7 +118,7 @@ impl Output {
 
     /// What must be kept now or never.
     pub(crate) fn once(&mut self, text: &str) -> io::Result<()> {
-        let text = self.style.warning(&format!("{text} Keep it now: it is stored nowhere."));
+        let text = self.style.warning(&format!("{text} Keep what you need: nothing of it is stored."));
         self.line(&format!("\n{text}"))
     }
 

@@ -226,7 +226,7 @@ async fn verify(ops: &Ops, output: &mut Output) -> anyhow::Result<()> {
     if output.is_json() {
         output.document(&verdict)?;
     } else if verdict.intact {
-        output.line(&format!("{} events, every one as it was recorded.", verdict.events))?;
+        output.line(&format!("Events, every one as it was recorded: {}", verdict.events))?;
     }
     match chain.broken {
         Some(broken) => bail!(

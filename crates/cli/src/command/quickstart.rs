@@ -3,10 +3,12 @@
 mod text;
 
 use std::env;
+use std::path::Path;
 
 use clap::Args;
 use countersign_server::caller::{Caller, Origin, Place, Write};
 use countersign_server::config::Settings;
+use countersign_server::config::key::KeySource;
 use countersign_server::lifecycle::{self, Listening};
 use countersign_server::ops::{CreateServiceToken, Initialised, Issued, Ops};
 use countersign_server::store::{Database, Page};
@@ -131,12 +133,29 @@ fn greet(output: &mut Output, greeting: &Greeting, bound: &[Listening], settings
         Greeting::Old(account, email) => {
             // By the name it was called by, so that the command works where it is pasted.
             let program = env::args().next().unwrap_or_else(|| "countersign".to_owned());
-            let place = match &settings.database {
-                Database::Sqlite(_) => format!(" --data-dir {}", text::quoted(&settings.data_dir.to_string_lossy())),
-                // Its address may hold a password.
-                Database::Postgres(_) => " --database-url \"$COUNTERSIGN_DATABASE_URL\"".to_owned(),
-            };
+            let place = place(settings);
             text::welcome_back(output, &program, &place, account.as_ref(), email.as_deref())
         }
     }
+}
+
+/// The flags that name the same store and key again, each after a space.
+fn place(settings: &Settings) -> String {
+    let flag = |name: &str, value: &Path| format!(" --{name} {}", text::quoted(&value.to_string_lossy()));
+    let mut flags = flag("data-dir", &settings.data_dir);
+    match &settings.database {
+        Database::Sqlite(path) if *path == settings.data_dir.join("countersign.db") => {}
+        Database::Sqlite(path) => {
+            flags.push_str(&flag("database-url", Path::new(&format!("sqlite:{}", path.display()))))
+        }
+        // Its address may hold a password.
+        Database::Postgres(_) => flags.push_str(" --database-url \"$COUNTERSIGN_DATABASE_URL\""),
+    }
+    match &settings.installation_key {
+        KeySource::File(path) if *path != settings.data_dir.join("installation.key") => {
+            flags.push_str(&flag("installation-key-file", path));
+        }
+        KeySource::File(_) | KeySource::Environment(_) => {}
+    }
+    flags
 }

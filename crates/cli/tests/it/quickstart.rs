@@ -80,12 +80,16 @@ fn the_printed_commands_work() {
 #[test]
 fn a_second_one_serves_and_says_how_to_make_new_secrets() {
     let world = World::new();
-    let server = Server::start(world.command(&START));
+    // What is printed names the store, wherever it is.
+    let url = format!("sqlite:{}", world.path("an odd place.db").display());
+    let mut arguments = START.to_vec();
+    arguments.extend(["--database-url", &url]);
+    let server = Server::start(world.command(&arguments));
     read(&server);
     server.signal("TERM");
     assert!(server.wait().0.success());
 
-    let server = Server::start(world.command(&START));
+    let server = Server::start(world.command(&arguments));
     let lines = server.lines_until("  --permission Everything");
     let whole = lines.join("\n");
     assert!(whole.contains("shown once") && !whole.contains("csat_") && !whole.contains("csec_"), "{whole}");
