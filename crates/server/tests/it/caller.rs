@@ -277,7 +277,8 @@ fn the_order_of_the_checks() {
         let one = format!("{tokens}/{NOBODY}");
         let shapeless = format!("{tokens}/not-a-uuid");
         let upper = world.account.to_string().to_uppercase().replace(|byte: char| byte.is_ascii_digit(), "A");
-        let checks: [(Actor<'_>, Method, String, &str, (u16, u64)); 26] = [
+        type Check<'w> = (Actor<'w>, Method, String, &'static str, (u16, u64));
+        let checks: [Check<'_>; 26] = [
             // 7003 before everything, also before 7001.
             (anonymous(), Method::PATCH, "/accounts/xyz/access/service_tokens".to_owned(), bad, (404, 7003)),
             (anonymous(), Method::POST, "/accounts/xyz/access/service_tokens".to_owned(), bad, (404, 7003)),

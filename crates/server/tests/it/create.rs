@@ -60,7 +60,7 @@ fn case_01_a_name_is_enough() {
 
 #[test]
 fn case_01_secrets_are_hex_where_so_configured() {
-    on_both_with(SecretFormat::Hex, async |world| {
+    on_both_with(SecretFormat::Hex, &async |world: &mut World| {
         let token = world.issue_default().await;
         assert!(is_hex(&token.secret, 64));
         world.assert_admitted(&token).await;

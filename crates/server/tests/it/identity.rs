@@ -9,7 +9,7 @@ fn ids(list: &Value) -> Vec<String> {
 }
 
 fn sorted<const N: usize>(ids: [String; N]) -> Vec<String> {
-    let mut ids = ids.to_vec();
+    let mut ids = Vec::from(ids);
     ids.sort();
     ids
 }

@@ -73,20 +73,22 @@ struct Credentials {
 
 /// Runs a test in a new world on SQLite, and in another on PostgreSQL where that is installed.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "a test is written where it is passed")]
 pub(crate) fn on_both(test: impl AsyncFn(&mut World)) {
-    on_both_with(SecretFormat::Scannable, test);
+    on_both_with(SecretFormat::Scannable, &test);
 }
 
 /// As [`on_both`], with another form of secrets.
 #[track_caller]
-pub(crate) fn on_both_with(secret_format: SecretFormat, test: impl AsyncFn(&mut World)) {
+pub(crate) fn on_both_with(secret_format: SecretFormat, test: &impl AsyncFn(&mut World)) {
     for place in Place::all() {
-        run(place, secret_format, &test);
+        run(place, secret_format, test);
     }
 }
 
 /// Runs a test in a new world on SQLite only: for what does not depend on the database, many times over.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "a test is written where it is passed")]
 pub(crate) fn on_sqlite(test: impl AsyncFn(&mut World)) {
     run(Place::sqlite(), SecretFormat::Scannable, &test);
 }
