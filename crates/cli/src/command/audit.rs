@@ -1,7 +1,6 @@
 //! `countersign audit`
 
-use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -45,7 +44,7 @@ Examples:
         which: Which,
         /// How many at most
         #[arg(long, value_name = "NUMBER", default_value_t = 100)]
-        limit: usize,
+        limit: u32,
         #[command(flatten)]
         shown: Shown,
         #[command(flatten)]
@@ -157,7 +156,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Action::List { which, limit, shown, place } => {
             let filter = AuditFilter::from(which);
-            local::with_ops(place, async |ops| list(ops, filter, limit, &mut Output::stdout(shown.json)).await).await
+            local::with_ops(place, async |ops| list(ops, &filter, limit, &mut Output::stdout(shown.json)).await).await
         }
         Action::Verify { shown, place } => {
             local::with_ops(place, async |ops| verify(ops, &mut Output::stdout(shown.json)).await).await
@@ -187,16 +186,8 @@ async fn read(
     }
 }
 
-async fn list(ops: &Ops, filter: AuditFilter, limit: usize, output: &mut Output) -> anyhow::Result<()> {
-    let mut newest = VecDeque::new();
-    read(ops, filter, |event| {
-        newest.push_back(event);
-        if newest.len() > limit {
-            newest.pop_front();
-        }
-        Ok(())
-    })
-    .await?;
+async fn list(ops: &Ops, filter: &AuditFilter, limit: u32, output: &mut Output) -> anyhow::Result<()> {
+    let newest = ops.list_newest_audit(&Caller::Operator, filter, limit).await?;
     let documents = newest.iter().map(Document::new).collect::<Result<Vec<_>, _>>()?;
     let heading = ["no", "at", "action", "subject", "actor", "address", "request"];
     let mut table = Table::new(&heading, "There are no such events.");
@@ -215,8 +206,17 @@ async fn list(ops: &Ops, filter: AuditFilter, limit: usize, output: &mut Output)
 }
 
 async fn verify(ops: &Ops, output: &mut Output) -> anyhow::Result<()> {
-    let mut silent = |_walked: u64| {};
-    let chain = ops.verify_audit(&Caller::Operator, &mut silent).await?;
+    let watched = io::stderr().is_terminal();
+    let mut progress = |walked: u64| {
+        if watched {
+            // Losing a line of progress harms nobody.
+            drop(write!(io::stderr(), "\r{walked} events walked "));
+        }
+    };
+    let chain = ops.verify_audit(&Caller::Operator, &mut progress).await?;
+    if watched {
+        drop(write!(io::stderr(), "\r\x1b[K"));
+    }
     let verdict = Verdict {
         events: chain.events,
         intact: chain.broken.is_none(),
