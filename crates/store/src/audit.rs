@@ -152,7 +152,7 @@ pub(crate) async fn append(
             let mac = Canonical {
                 seq: head.audit_seq,
                 at: event.at.as_micros(),
-                texts: [&event.actor.kind, &event.actor.id, event.action, event.subject_kind, &event.subject_id],
+                texts: [event.actor.kind, &event.actor.id, event.action, event.subject_kind, &event.subject_id],
                 options: [account.as_deref(), event.address.as_deref(), event.request_id.as_deref()],
                 detail: &event.detail,
             }

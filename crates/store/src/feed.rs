@@ -172,15 +172,13 @@ async fn read_directory(
         })
         .await?;
     }
-    type ReadInto = fn(&AnyRow, Option<&mut Change>) -> Result<Option<Change>, Error>;
+    type ReadInto = fn(&AnyRow, &mut Option<Change>) -> Result<Option<Change>, Error>;
     let some_rows: [(&'static str, ReadInto); 2] =
         [(user::CHANGES, user::read_change), (management_token::CHANGES, management_token::read_change)];
     for (sql, read) in some_rows {
         let mut last = None;
         each(connection, sqlx::query(sql).bind(from), &mut |row| {
-            if let Some(next) = read(row, last.as_mut())?
-                && let Some(complete) = last.replace(next)
-            {
+            if let Some(complete) = read(row, &mut last)? {
                 take(complete);
             }
             Ok(())

@@ -118,8 +118,8 @@ pub(crate) const CHANGES: &str = "SELECT id, user_id, management_token.account_i
      WHERE revision > $1 AND ($1 >= 0 OR revoked_at IS NULL) \
      ORDER BY revision, id, management_grant.account_id, permission";
 
-/// Reads the next row of [`CHANGES`]: into the last change if it is the same token's.
-pub(crate) fn read_change(row: &AnyRow, last: Option<&mut Change>) -> Result<Option<Change>, Error> {
+/// Reads the next row of [`CHANGES`] into `last`, and returns the change that is complete with that: another token's.
+pub(crate) fn read_change(row: &AnyRow, last: &mut Option<Change>) -> Result<Option<Change>, Error> {
     let mut columns = Columns::of("management_token", row);
     let token: ManagementTokenId = columns.parse()?;
     let owner = read_owner(&mut columns)?;
@@ -139,7 +139,7 @@ pub(crate) fn read_change(row: &AnyRow, last: Option<&mut Change>) -> Result<Opt
     }
     let grants = grant.into_iter().collect();
     let subject = Subject::ManagementToken { id: token, owner, digest, grants, expires_at, revoked };
-    Ok(Some(Change { revision, subject }))
+    Ok(last.replace(Change { revision, subject }))
 }
 
 impl Store {

@@ -1,6 +1,6 @@
 //! Brings the schema up to date, once, whoever comes first.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 use sqlx::AnyConnection;
@@ -96,7 +96,7 @@ async fn applied(connection: &mut AnyConnection) -> Result<Vec<(i64, String)>, E
 }
 
 /// A file that holds another program's tables was named by mistake.
-async fn refuse_foreign_file(path: &PathBuf, connection: &mut AnyConnection) -> Result<(), Error> {
+async fn refuse_foreign_file(path: &Path, connection: &mut AnyConnection) -> Result<(), Error> {
     let row = sqlx::query(
         "SELECT COUNT(*), COALESCE(SUM(name = 'countersign_migration'), 0) FROM sqlite_master WHERE type = 'table'",
     )
@@ -105,7 +105,7 @@ async fn refuse_foreign_file(path: &PathBuf, connection: &mut AnyConnection) -> 
     let mut columns = Columns::of("sqlite_master", &row);
     if columns.int()? > 0 && columns.int()? == 0 {
         let problem = "it holds the tables of another program".to_owned();
-        return Err(Error::Foreign { path: path.clone(), problem });
+        return Err(Error::Foreign { path: path.to_owned(), problem });
     }
     Ok(())
 }

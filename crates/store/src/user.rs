@@ -96,8 +96,8 @@ pub(crate) const CHANGES: &str = "SELECT app_user.id, email_folded, key_digest, 
      FROM app_user LEFT JOIN membership ON user_id = app_user.id \
      WHERE revision > $1 ORDER BY revision, app_user.id, account_id";
 
-/// Reads the next row of [`CHANGES`]: into the last change if it is the same user's.
-pub(crate) fn read_change(row: &AnyRow, last: Option<&mut Change>) -> Result<Option<Change>, Error> {
+/// Reads the next row of [`CHANGES`] into `last`, and returns the change that is complete with that: another user's.
+pub(crate) fn read_change(row: &AnyRow, last: &mut Option<Change>) -> Result<Option<Change>, Error> {
     let mut columns = Columns::of("app_user", row);
     let user: UserId = columns.parse()?;
     let email = columns.text()?.to_owned();
@@ -113,7 +113,7 @@ pub(crate) fn read_change(row: &AnyRow, last: Option<&mut Change>) -> Result<Opt
     }
     let accounts = account.into_iter().collect();
     let subject = Subject::User { id: user, email, key_digest, installation_owner, accounts };
-    Ok(Some(Change { revision, subject }))
+    Ok(last.replace(Change { revision, subject }))
 }
 
 impl Store {

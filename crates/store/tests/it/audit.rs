@@ -59,7 +59,7 @@ async fn lists_are_filtered_and_cut(world: World) {
     for number in 0..20_usize {
         let event = AuditEvent {
             account: Some(accounts[number % 2]),
-            ..event(if number % 4 == 0 { "a.create" } else { "a.update" }, number / 2)
+            ..event(if number % 4 == 0 { "a.create" } else { "a.update" }, &(number / 2))
         };
         write!(store, [event], |tx| {
             tx.record(event.clone());

@@ -125,7 +125,7 @@ async fn delete(store: &Store, token: &ServiceToken, second: i64) {
     let token = token.clone();
     write!(store, [token], |tx| {
         tx.delete_service_token(&token.owner, &token.id, at(second)).await?;
-        tx.record(event("service_token.delete", token.id));
+        tx.record(event("service_token.delete", &token.id));
         Ok::<_, Error>(())
     })
     .await
@@ -171,7 +171,7 @@ async fn only_the_newest_state_of_a_subject_is_in_a_poll(world: World) {
     let rotated = token.rotated(Some(at(100)), world.digest("new"), at(2));
     write!(store, [rotated], |tx| {
         tx.update_service_token(&rotated).await?;
-        tx.record(event("service_token.rotate", rotated.id));
+        tx.record(event("service_token.rotate", &rotated.id));
         Ok::<_, Error>(())
     })
     .await
@@ -213,7 +213,7 @@ async fn a_membership_takes_its_user_along(world: World) {
         tx.insert_account(&b).await?;
         tx.insert_user(&u).await?;
         tx.insert_membership(&first).await?;
-        tx.record(event("user.create", u.id));
+        tx.record(event("user.create", &u.id));
         Ok::<_, Error>(())
     })
     .await
@@ -221,7 +221,7 @@ async fn a_membership_takes_its_user_along(world: World) {
     assert_eq!(accounts(0).await, [vec![one.id]]);
     write!(store, [], |tx| {
         tx.insert_membership(&second).await?;
-        tx.record(event("membership.create", second.user));
+        tx.record(event("membership.create", &second.user));
         Ok::<_, Error>(())
     })
     .await
@@ -232,7 +232,7 @@ async fn a_membership_takes_its_user_along(world: World) {
     let gone = one.id;
     write!(store, [], |tx| {
         tx.delete_membership(&second.user, &gone).await?;
-        tx.record(event("membership.delete", second.user));
+        tx.record(event("membership.delete", &second.user));
         Ok::<_, Error>(())
     })
     .await
@@ -255,7 +255,7 @@ async fn a_grant_comes_with_its_token(world: World) {
         tx.insert_account(&account).await?;
         tx.insert_management_token(&t).await?;
         tx.insert_management_token(&b).await?;
-        tx.record(event("token.create", t.id));
+        tx.record(event("token.create", &t.id));
         Ok::<_, Error>(())
     })
     .await
@@ -273,7 +273,7 @@ async fn a_grant_comes_with_its_token(world: World) {
     let id = token.id;
     write!(store, [], |tx| {
         tx.revoke_management_token(&id, at(5)).await?;
-        tx.record(event("token.revoke", id));
+        tx.record(event("token.revoke", &id));
         Ok::<_, Error>(())
     })
     .await
@@ -380,7 +380,7 @@ async fn a_deleted_environment_stays_known_while_it_has_tokens(world: World) {
     let id = token.id;
     write!(store, [], |tx| {
         tx.delete_api_token(&id, at(3)).await?;
-        tx.record(event("api_token.delete", id));
+        tx.record(event("api_token.delete", &id));
         Ok::<_, Error>(())
     })
     .await
@@ -416,7 +416,7 @@ async fn marks_and_heartbeats_are_not_in_the_feed(world: World) {
     let stale = tokens[1].clone();
     write!(store, [stale], |tx| {
         tx.update_service_token(&stale).await?;
-        tx.record(event("service_token.update", stale.id));
+        tx.record(event("service_token.update", &stale.id));
         Ok::<_, Error>(())
     })
     .await
@@ -443,7 +443,7 @@ async fn following_equals_loading(world: World) {
     write!(store, [a, m], |tx| {
         tx.insert_account(&a).await?;
         tx.insert_user(&m).await?;
-        tx.record(event("installation.create", a.id));
+        tx.record(event("installation.create", &a.id));
         Ok::<_, Error>(())
     })
     .await
@@ -469,7 +469,7 @@ async fn following_equals_loading(world: World) {
                 alive[picked] = rotated.clone();
                 write!(store, [rotated], |tx| {
                     tx.update_service_token(&rotated).await?;
-                    tx.record(event("service_token.rotate", rotated.id));
+                    tx.record(event("service_token.rotate", &rotated.id));
                     Ok::<_, Error>(())
                 })
                 .await
@@ -484,7 +484,7 @@ async fn following_equals_loading(world: World) {
                     } else {
                         tx.insert_membership(&membership).await?;
                     }
-                    tx.record(event("membership.change", membership.user));
+                    tx.record(event("membership.change", &membership.user));
                     Ok::<_, Error>(())
                 })
                 .await

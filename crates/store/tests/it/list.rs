@@ -77,7 +77,7 @@ async fn pages_stay_put_while_rows_come_and_go(world: World) {
         let gone = page[0].clone();
         write!(store, [gone], |tx| {
             tx.delete_service_token(&gone.owner, &gone.id, at(100)).await?;
-            tx.record(event("service_token.delete", gone.id));
+            tx.record(event("service_token.delete", &gone.id));
             Ok::<_, countersign_store::Error>(())
         })
         .await
@@ -183,14 +183,14 @@ async fn places_are_kept_apart(world: World) {
     // A change in the wrong place changes nothing.
     let wrong = countersign_token::service_token::ServiceToken { owner: other, ..in_zone.clone() };
     let outcome = write!(store, [wrong], |tx| {
-        tx.record(event("service_token.update", wrong.id));
+        tx.record(event("service_token.update", &wrong.id));
         tx.update_service_token(&wrong).await
     })
     .await;
     assert!(matches!(outcome, Err(countersign_store::Error::Rows { .. })));
     let id = in_zone.id;
     let outcome = write!(store, [], |tx| {
-        tx.record(event("service_token.delete", id));
+        tx.record(event("service_token.delete", &id));
         tx.delete_service_token(&other, &id, at(3)).await
     })
     .await;
@@ -209,7 +209,7 @@ async fn counts_follow_every_change(world: World) {
         tx.insert_service_token(&second).await?;
         tx.insert_service_token(&third).await?;
         tx.delete_service_token(&owner, &token.id, at(4)).await?;
-        tx.record(event("service_token.change", token.id));
+        tx.record(event("service_token.change", &token.id));
         Ok::<_, countersign_store::Error>((before, tx.count_service_tokens(&owner).await?))
     })
     .await

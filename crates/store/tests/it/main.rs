@@ -1,5 +1,14 @@
 //! The store's tests. Each runs on SQLite and on PostgreSQL.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test may fail"
+)]
+
 mod audit;
 mod entity;
 mod feed;
@@ -176,7 +185,7 @@ pub(crate) fn at(second: i64) -> Timestamp {
 }
 
 /// An event that says no more than what was done.
-pub(crate) fn event(action: &'static str, subject_id: impl ToString) -> AuditEvent {
+pub(crate) fn event(action: &'static str, subject_id: &(impl ToString + ?Sized)) -> AuditEvent {
     AuditEvent {
         actor: AuditActor { kind: "user", id: "0".repeat(32) },
         action,
@@ -202,7 +211,7 @@ pub(crate) async fn try_insert(store: &Store, token: &ServiceToken) -> Result<Wr
             let token = token.clone();
             Box::pin(async move {
                 tx.insert_service_token(&token).await?;
-                tx.record(event("service_token.create", token.id));
+                tx.record(event("service_token.create", &token.id));
                 Ok(())
             })
         })

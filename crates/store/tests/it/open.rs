@@ -44,7 +44,7 @@ async fn another_key_is_refused(world: World) {
     let installation = world.installation();
     write!(store, [], |tx| {
         tx.insert_installation(&installation).await?;
-        tx.record(event("installation.create", installation.id));
+        tx.record(event("installation.create", &installation.id));
         Ok::<_, Error>(())
     })
     .await

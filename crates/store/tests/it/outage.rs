@@ -154,7 +154,7 @@ fn a_session_that_ends_within_a_job_has_it_run_again() {
                 tx.insert_service_token(&inserted).await?;
                 running.add_permits(1);
                 gate.acquire().await.expect("never closed").forget();
-                tx.record(event("service_token.create", inserted.id));
+                tx.record(event("service_token.create", &inserted.id));
                 Ok::<_, Error>(())
             })
             .await
@@ -183,7 +183,7 @@ fn a_writer_that_has_stopped_keeps_nobody_from_counting_heartbeats() {
                 tx.insert_service_token(&token).await?;
                 running.add_permits(1);
                 gate.acquire().await.expect("never closed").forget();
-                tx.record(event("service_token.create", token.id));
+                tx.record(event("service_token.create", &token.id));
                 Ok::<_, Error>(())
             });
             drop(held.await);

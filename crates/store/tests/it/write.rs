@@ -112,7 +112,7 @@ async fn jobs_that_wait_together_share_a_commit(world: World) {
                 let written = write!(store, [token], |tx| {
                     let before = tx.count_service_tokens(&owner).await?;
                     tx.insert_service_token(&token).await?;
-                    tx.record(event("service_token.create", token.id));
+                    tx.record(event("service_token.create", &token.id));
                     Ok::<_, Error>(before)
                 });
                 written.await
@@ -148,7 +148,7 @@ async fn a_job_that_fails_before_writing_costs_the_others_nothing(world: World) 
             let written = write!(store, [token, runs], |tx| {
                 runs.fetch_add(1, Ordering::Relaxed);
                 tx.insert_service_token(&token).await?;
-                tx.record(event("service_token.create", token.id));
+                tx.record(event("service_token.create", &token.id));
                 Ok::<_, Error>(())
             });
             written.await.map(|written| written.revision)
@@ -173,7 +173,7 @@ async fn a_job_that_fails_after_writing_fails_alone(world: World) {
         boxed(async move {
             let written = write!(store, [half], |tx| {
                 tx.insert_service_token(&half).await?;
-                tx.record(event("service_token.create", half.id));
+                tx.record(event("service_token.create", &half.id));
                 Err::<(), _>(Error::KeyMismatch)
             });
             written.await.map(|written| written.revision)
@@ -203,7 +203,7 @@ async fn a_swallowed_failure_is_a_failure(world: World) {
     let outcome = write!(store, [again, next], |tx| {
         let swallowed = tx.insert_service_token(&again).await;
         assert!(swallowed.is_err());
-        tx.record(event("service_token.create", next.id));
+        tx.record(event("service_token.create", &next.id));
         Ok::<_, Error>(())
     })
     .await;
@@ -331,7 +331,7 @@ async fn a_missing_row_is_counted(world: World) {
     let store = world.open().await;
     let token = world.token(world.owner(), "nobody", 1);
     let outcome = write!(store, [token], |tx| {
-        tx.record(event("service_token.update", token.id));
+        tx.record(event("service_token.update", &token.id));
         tx.update_service_token(&token).await
     })
     .await;
