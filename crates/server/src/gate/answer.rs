@@ -1,6 +1,6 @@
 //! Answers: statuses, and the few headers that go with them.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use countersign_token::index::Detail;
 use countersign_token::verify::{Reason, Verified};
@@ -49,40 +49,68 @@ fn allowed(gate: &Gate, verified: &Verified) -> Response {
         // Deleted since it was verified.
         return refused(Refusal::Credential(Reason::Invalid));
     };
-    let mut response = empty(StatusCode::OK, 8);
-    let headers = response.headers_mut();
-    let mut insert = |name: &HeaderName, value: String| {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name.clone(), value);
-        }
-    };
-    match detail.as_ref() {
+    let mut fields = Fields::default();
+    let kind = match detail.as_ref() {
         Detail::ServiceToken { id, owner, client_id, name, .. } => {
-            insert(&TOKEN_ID, id.to_string());
-            insert(&ACCOUNT_ID, owner.account.to_string());
-            insert(&TOKEN_NAME, encode_name(name));
-            insert(&CLIENT_ID, client_id.to_string());
-            if let Some(zone) = owner.zone {
-                insert(&ZONE_ID, zone.to_string());
+            fields.add(&TOKEN_ID, id);
+            fields.add(&ACCOUNT_ID, &owner.account);
+            fields.add(&TOKEN_NAME, &Encoded(name));
+            fields.add(&CLIENT_ID, client_id);
+            if let Some(zone) = &owner.zone {
+                fields.add(&ZONE_ID, zone);
             }
-            headers.insert(KIND.clone(), SERVICE_TOKEN);
+            SERVICE_TOKEN
         }
         Detail::ApiToken { id, account, environment, .. } => {
-            insert(&TOKEN_ID, id.to_string());
+            fields.add(&TOKEN_ID, id);
             if let Some(account) = gate.index.account_pfid(account) {
-                insert(&ACCOUNT_ID, account.to_string());
+                fields.add(&ACCOUNT_ID, &account);
             }
             if let Some(environment) = environment {
-                insert(&ENVIRONMENT_ID, environment.to_string());
+                fields.add(&ENVIRONMENT_ID, environment);
             }
-            headers.insert(KIND.clone(), API_TOKEN);
+            API_TOKEN
         }
         // Neither is ever admitted by `verify`.
         Detail::ManagementToken { .. } | Detail::User { .. } => {
             return refused(Refusal::Credential(Reason::Invalid));
         }
-    }
+    };
+    let mut response = empty(StatusCode::OK, fields.ends.len() + 3);
+    response.headers_mut().insert(KIND.clone(), kind);
+    fields.insert_into(response.headers_mut());
     response
+}
+
+/// Header fields whose values lie behind one another in one text, so that they are one allocation.
+struct Fields {
+    text: String,
+    ends: Vec<(&'static HeaderName, usize)>,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { text: String::with_capacity(256), ends: Vec::with_capacity(5) }
+    }
+}
+
+impl Fields {
+    fn add(&mut self, name: &'static HeaderName, value: &dyn fmt::Display) {
+        // Writing to a string can't fail.
+        let _ = write!(self.text, "{value}");
+        self.ends.push((name, self.text.len()));
+    }
+
+    fn insert_into(self, headers: &mut HeaderMap) {
+        let text = Bytes::from(self.text);
+        let mut start = 0;
+        for (name, end) in self.ends {
+            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(start..end)) {
+                headers.insert(name.clone(), value);
+            }
+            start = end;
+        }
+    }
 }
 
 pub(super) fn refused(refusal: Refusal) -> Response {
@@ -141,24 +169,32 @@ fn empty(status: StatusCode, headers: usize) -> Response {
 
 /// A token's name for a header: everything but visible ASCII is percent-encoded, and `%` too. It ends before the first
 /// character whose encoding would not fit.
-fn encode_name(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len().min(NAME_MAX));
-    for character in name.chars() {
-        let start = encoded.len();
-        if character.is_ascii_graphic() && character != '%' {
-            encoded.push(character);
-        } else {
-            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                // Writing to a string can't fail.
-                let _ = write!(encoded, "%{byte:02X}");
+struct Encoded<'n>(&'n str);
+
+impl fmt::Display for Encoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+        let mut room = NAME_MAX;
+        for character in self.0.chars() {
+            let utf8 = &mut [0; 4];
+            let utf8 = character.encode_utf8(utf8);
+            let plain = utf8.bytes().all(is_plain);
+            let length = if plain { 1 } else { 3 * utf8.len() };
+            let Some(rest) = room.checked_sub(length) else { break };
+            room = rest;
+            if plain {
+                f.write_char(character)?;
+                continue;
+            }
+            for byte in utf8.bytes() {
+                let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0').to_ascii_uppercase();
+                f.write_char('%')?;
+                f.write_char(digit(byte >> 4))?;
+                f.write_char(digit(byte & 15))?;
             }
         }
-        if encoded.len() > NAME_MAX {
-            encoded.truncate(start);
-            break;
-        }
+        Ok(())
     }
-    encoded
 }
 
 #[cfg(test)]
@@ -168,7 +204,7 @@ mod tests {
     #[test]
     fn names_are_percent_encoded_and_cut_between_characters() {
         fn check(name: &str, expected: &str) {
-            assert_eq!(encode_name(name), expected, "{name:?}");
+            assert_eq!(Encoded(name).to_string(), expected, "{name:?}");
         }
         check("ci", "ci");
         check("ci deploy", "ci%20deploy");
