@@ -101,6 +101,7 @@ pub struct Follower {
     wake: Arc<Notify>,
     watched: Watched,
     failing: bool,
+    mute: bool,
 }
 
 impl Follower {
@@ -136,6 +137,7 @@ impl Follower {
             wake,
             watched,
             failing: false,
+            mute: false,
         };
         Ok((follower, handle))
     }
@@ -194,14 +196,29 @@ impl Follower {
             other => other,
         };
         self.poll().await?;
-        if beaten.is_ok() || self.store.is_embedded() {
+        if self.store.is_embedded() {
             self.freshness.renew(noted);
+            self.note_heartbeat(beaten);
+            return Ok(());
         }
         beaten?;
-        if !self.store.is_embedded() {
-            self.forget_the_dead().await?;
+        self.freshness.renew(noted);
+        self.forget_the_dead().await
+    }
+
+    /// Says once that an embedded store can't be written, and once that it can again.
+    fn note_heartbeat(&mut self, beaten: Result<(), countersign_store::Error>) {
+        match beaten {
+            Ok(()) if self.mute => tracing::info!("the store can be written again"),
+            Err(error) if !self.mute => {
+                tracing::error!(error = %error, "the store cannot be written: changes are refused, verification goes on");
+                self.mute = true;
+                return;
+            }
+            Ok(()) => {}
+            Err(_) => return,
         }
-        Ok(())
+        self.mute = false;
     }
 
     async fn forget_the_dead(&self) -> Result<(), countersign_store::Error> {

@@ -137,6 +137,7 @@ impl Server {
         let freshness = Arc::new(Freshness::new(clock.boot()));
         let pages = Arc::new(Pages::default());
         let max_staleness = installation.max_staleness;
+        let promise = Promise { max_staleness, serves_stale: settings.stale == Stale::Serve };
         let (follower, handle) = Follower::load(
             store.clone(),
             Arc::clone(&index),
@@ -144,7 +145,7 @@ impl Server {
             Arc::clone(&pages),
             clock.clone(),
             NodeId::generate(&entropy),
-            Promise { max_staleness, serves_stale: settings.stale == Stale::Serve },
+            promise,
         )
         .await
         .context("cannot load the index")?;
@@ -166,15 +167,8 @@ impl Server {
         ));
         let node = Node { follower: handle, index: Arc::clone(&index), pages };
         let ops = Ops::of_node(store, key, clock.clone(), entropy.clone(), settings.secret_format, node);
-        let router = management::router(App {
-            ops,
-            index,
-            freshness,
-            max_staleness,
-            metrics: Arc::clone(&metrics),
-            clock,
-            entropy,
-        });
+        let router =
+            management::router(App { ops, index, freshness, promise, metrics: Arc::clone(&metrics), clock, entropy });
 
         Ok(Self {
             listening,

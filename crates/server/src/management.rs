@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
@@ -21,6 +20,7 @@ use tracing::Instrument as _;
 
 use crate::caller::Origin;
 use crate::cloudflare;
+use crate::follower::Promise;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 
@@ -38,8 +38,8 @@ pub struct App {
     pub index: Arc<Index>,
     /// How old this node's knowledge is.
     pub freshness: Arc<Freshness>,
-    /// The age at which the node stops answering for itself.
-    pub max_staleness: Duration,
+    /// What this node promises of that age.
+    pub promise: Promise,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The clock.
@@ -91,9 +91,11 @@ async fn metrics(State(app): State<App>) -> Response {
 }
 
 impl App {
-    fn is_fresh(&self) -> bool {
-        let max_staleness = i64::try_from(self.max_staleness.as_micros()).unwrap_or(i64::MAX);
-        self.freshness.is_fresh(self.clock.boot(), max_staleness)
+    /// Whether this node may say who a caller is. One that has fallen behind might know a caller who has lost their
+    /// rights, and not know one who has just got them.
+    pub fn is_fresh(&self) -> bool {
+        let max_staleness = i64::try_from(self.promise.max_staleness.as_micros()).unwrap_or(i64::MAX);
+        self.promise.serves_stale || self.freshness.is_fresh(self.clock.boot(), max_staleness)
     }
 }
 

@@ -33,8 +33,6 @@ pub struct Metrics {
     management_requests: [Counter; 5],
     /// Handlers of the management API that panicked. Each is also counted as an answer of the class 5xx.
     pub management_panics: Counter,
-    /// Operations that failed because of the store.
-    pub store_errors: Counter,
     /// Connections that could not be accepted, because of a limit of the process or the machine.
     pub accept_errors: Counter,
 }
@@ -69,8 +67,6 @@ impl Metrics {
             ["1xx", "2xx", "3xx", "4xx", "5xx"].map(|class| requests.get_or_create_owned(&[("status", class)]));
         let management_panics = Counter::default();
         registry.register("management_panics", "Requests whose handling panicked", management_panics.clone());
-        let store_errors = Counter::default();
-        registry.register("store_errors", "Operations that failed because of the store", store_errors.clone());
         let accept_errors = Counter::default();
         registry.register("accept_errors", "Connections that could not be accepted", accept_errors.clone());
         let index_entries = Gauge::default();
@@ -91,7 +87,6 @@ impl Metrics {
             decisions,
             management_requests,
             management_panics,
-            store_errors,
             accept_errors,
         }
     }

@@ -45,6 +45,9 @@ impl<'h> Presented<'h> {
     }
 
     fn authenticate(&self, app: &App) -> Result<Caller, Error> {
+        if !app.is_fresh() {
+            return Err(Error::Unavailable);
+        }
         let now = app.clock.now();
         match self {
             Self::Bearer { kind, token } => {
