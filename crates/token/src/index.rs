@@ -41,7 +41,7 @@ const SHARDS: usize = 1 << SHARD_BITS;
 const DELETIONS_KEPT: i64 = 1 << 16;
 
 /// How many slots a refusal pays for, found or not.
-const PROBES_EVEN: usize = 32;
+const PROBES_EVEN: usize = 16;
 
 /// What is known of a credential or a user besides what decides at once.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Index {
         decoy.fill(Key([random(), random()]), 0, &words);
         Self {
             digest_key,
-            hasher: Hasher::new([random(), random()]),
+            hasher: Hasher::new([0; 3].map(|_: u128| u128::from_ne_bytes(entropy.bytes()))),
             shards: (0..SHARDS).map(|_| Shard::with_capacity(capacity.div_ceil(SHARDS))).collect(),
             details: Slab::new(),
             directory: Directory::default(),
@@ -332,7 +332,7 @@ impl Index {
         previous.flatten().unwrap_or((self.decoy.read().0.digest, false))
     }
 
-    /// Looks at as many slots as a long search does: an unknown id ends at an empty slot, later than a known one is found.
+    /// Looks at as many slots as a long search does: a search that finds nothing goes on where another has ended.
     pub(crate) fn even_out(&self, candidate: &Candidate) {
         for _ in candidate.probes..PROBES_EVEN {
             std::hint::black_box(self.decoy.is_used() && self.decoy.key() == Key([0; 2]));

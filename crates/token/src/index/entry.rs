@@ -88,8 +88,9 @@ pub(crate) struct Words {
 
 /// Exactly one cache line.
 ///
-/// `sequence` is 0 in a slot never used, 1 while its first content is written, then odd during a change and even
-/// between changes. Key and handle stay from the first content on, for as long as the entry lives in its table.
+/// The lower 24 bits of `sequence` are 0 in a slot never used, 1 while its first content is written, then odd during a
+/// change and even between changes. Key and handle stay from the first content on, for as long as the entry lives in its
+/// table. The upper 8 bits are the reach: how many slots from here on can hold a key that belongs here.
 /// `seen` is outside of all this: seconds since the epoch, 0 for never.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -102,6 +103,10 @@ pub(crate) struct Entry {
     account: AtomicU32,
     handle: AtomicU32,
 }
+
+const NUMBER: u32 = (1 << 24) - 1;
+const REACH_SHIFT: u32 = 24;
+const REACH_MAX: u32 = 255;
 
 impl Entry {
     /// The content, and a ticket to ask later whether it still is. Waits while a change is being written.
@@ -140,7 +145,7 @@ impl Entry {
     /// Whether the slot has content that readers may see; once it has, it keeps key and handle.
     #[inline]
     pub(crate) fn is_used(&self) -> bool {
-        self.sequence.load(Ordering::Acquire) > 1
+        self.sequence.load(Ordering::Acquire) & NUMBER > 1
     }
 
     /// The key of a used slot.
@@ -187,13 +192,31 @@ impl Entry {
 
     fn change(&self, write: impl FnOnce()) {
         let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(1), Ordering::Release);
+        let (reach, number) = (sequence & !NUMBER, sequence & NUMBER);
+        // An even number has room for one more.
+        self.sequence.store(sequence + 1, Ordering::Release);
         // Nothing that follows is seen before the odd number is.
         fence(Ordering::Release);
         write();
         // 0 would say that the slot was never used.
-        let after = sequence.wrapping_add(2);
-        self.sequence.store(if after == 0 { 2 } else { after }, Ordering::Release);
+        let after = if number + 2 > NUMBER { 2 } else { number + 2 };
+        self.sequence.store(reach | after, Ordering::Release);
+    }
+
+    /// How many slots from this one on can hold a key that belongs here; `None` if there are too many to say.
+    #[inline]
+    pub(crate) fn reach(&self) -> Option<usize> {
+        let reach = self.sequence.load(Ordering::Acquire) >> REACH_SHIFT;
+        if reach == REACH_MAX { None } else { usize::try_from(reach).ok() }
+    }
+
+    /// Notes that a key that belongs here is the given number of slots further on. One writer at a time.
+    pub(crate) fn extend_reach(&self, distance: usize) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        let needed = u32::try_from(distance + 1).unwrap_or(REACH_MAX).min(REACH_MAX);
+        if sequence >> REACH_SHIFT < needed {
+            self.sequence.store(sequence & NUMBER | needed << REACH_SHIFT, Ordering::Release);
+        }
     }
 
     fn store(&self, words: &Words) {

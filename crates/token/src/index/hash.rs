@@ -14,51 +14,35 @@ impl Key {
     }
 }
 
-/// SipHash-1-3 of keys, under a seed of this index: whoever can choose client ids can't choose where they collide.
+/// Multilinear hashing under a random seed: any two keys, chosen by whoever doesn't know the seed, share a hash with a
+/// probability of 2^-64, and their places are as independent. So nobody can import client ids that crowd one place.
 pub(crate) struct Hasher {
-    seed: [u64; 2],
+    seed: [u128; 3],
 }
 
 impl Hasher {
-    pub(crate) fn new(seed: [u64; 2]) -> Self {
+    pub(crate) fn new(seed: [u128; 3]) -> Self {
         Self { seed }
     }
 
     #[inline]
     pub(crate) fn hash(&self, key: Key) -> u64 {
-        const LENGTH: u64 = 16 << 56;
-        let [k0, k1] = self.seed;
-        let mut state = [
-            k0 ^ 0x736f_6d65_7073_6575,
-            k1 ^ 0x646f_7261_6e64_6f6d,
-            k0 ^ 0x6c79_6765_6e65_7261,
-            k1 ^ 0x7465_6462_7974_6573,
-        ];
+        let [start, first_factor, second_factor] = self.seed;
         let [first, second] = key.0;
-        for word in [first, second, LENGTH] {
-            state[3] ^= word;
-            state = round(state);
-            state[0] ^= word;
-        }
-        state[2] ^= 0xff;
-        let [v0, v1, v2, v3] = round(round(round(state)));
-        v0 ^ v1 ^ v2 ^ v3
+        let sum = start
+            .wrapping_add(first_factor.wrapping_mul(u128::from(first)))
+            .wrapping_add(second_factor.wrapping_mul(u128::from(second)));
+        // The upper half of the sum has the independence.
+        let [upper @ .., _, _, _, _, _, _, _, _] = sum.to_be_bytes();
+        mix(u64::from_be_bytes(upper))
     }
 }
 
+/// Scatters numbers at equal distances, which keys at equal distances lead to. As one-to-one it takes no independence away.
 #[inline]
-fn round([mut v0, mut v1, mut v2, mut v3]: [u64; 4]) -> [u64; 4] {
-    v0 = v0.wrapping_add(v1);
-    v1 = v1.rotate_left(13) ^ v0;
-    v0 = v0.rotate_left(32);
-    v2 = v2.wrapping_add(v3);
-    v3 = v3.rotate_left(16) ^ v2;
-    v0 = v0.wrapping_add(v3);
-    v3 = v3.rotate_left(21) ^ v0;
-    v2 = v2.wrapping_add(v1);
-    v1 = v1.rotate_left(17) ^ v2;
-    v2 = v2.rotate_left(32);
-    [v0, v1, v2, v3]
+fn mix(number: u64) -> u64 {
+    let number = (number ^ number >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    number ^ number >> 32
 }
 
 /// Maps a hash evenly onto `0..length`, by its upper bits.
@@ -71,19 +55,48 @@ pub(crate) fn spread(hash: u64, length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Hasher, Key, spread};
+    use crate::entropy::Entropy;
 
-    fn check(seed: [u64; 2], bytes: [u8; 16], expected: u64) {
-        assert_eq!(Hasher::new(seed).hash(Key::from_bytes(&bytes)), expected);
+    fn seeded(seed: u64) -> Hasher {
+        let entropy = Entropy::seeded(seed);
+        Hasher::new([0; 3].map(|_: u128| u128::from_be_bytes(entropy.bytes())))
+    }
+
+    /// The length of the longest row of used slots, with four slots for every five keys used.
+    fn longest_row(seed: u64, keys: impl Iterator<Item = [u64; 2]>) -> usize {
+        let hasher = seeded(seed);
+        let mut used = vec![false; 12_500];
+        for key in keys.take(10_000) {
+            let mut slot = spread(hasher.hash(Key(key)), used.len());
+            while used[slot] {
+                slot = (slot + 1) % used.len();
+            }
+            used[slot] = true;
+        }
+        used.chunk_by(|one, other| one == other).filter(|row| row[0]).map(<[bool]>::len).max().unwrap()
     }
 
     #[test]
-    fn is_siphash_1_3() {
-        use std::hash::{DefaultHasher, Hasher as _};
-        let bytes = *b"0123456789abcdef";
-        // The standard library's default hasher is SipHash-1-3 under a seed of zeros.
-        let mut standard = DefaultHasher::new();
-        standard.write(&bytes);
-        check([0, 0], bytes, standard.finish());
+    fn keys_in_a_pattern_do_not_crowd() {
+        for seed in 0..20 {
+            for rows in [
+                longest_row(seed, (0..).map(|n| [n, 0])),
+                longest_row(seed, (0..).map(|n| [0, n])),
+                longest_row(seed, (0..).map(|n| [n << 48, n << 20])),
+                longest_row(seed, (0..).map(|n: u64| [n.reverse_bits(), !n])),
+                longest_row(seed, (0_u64..).map(|n| [n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n])),
+            ] {
+                assert!(rows < 600, "seed {seed}: {rows} slots in a row");
+            }
+        }
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let key = Key([1, 2]);
+        assert_eq!(seeded(1).hash(key), seeded(1).hash(key));
+        assert_ne!(seeded(1).hash(key), seeded(2).hash(key));
+        assert_ne!(seeded(1).hash(key), seeded(1).hash(Key([2, 1])));
     }
 
     #[test]

@@ -32,12 +32,19 @@ impl Table {
         }
     }
 
-    /// The slots in the order in which a key with this hash may be in them.
+    /// The slots from a hash's home on, all of them.
+    #[inline]
+    fn walk(&self, home: usize) -> impl Iterator<Item = (usize, &Entry)> {
+        let (before, after) = self.entries.split_at_checked(home).unwrap_or((&[], &self.entries));
+        (home..).zip(after).chain((0..).zip(before))
+    }
+
+    /// The used slots in which a key with this hash can be.
     #[inline]
     fn probe(&self, hash: u64) -> impl Iterator<Item = (usize, &Entry)> {
-        let start = self.home(hash);
-        let (before, after) = self.entries.split_at_checked(start).unwrap_or((&[], &self.entries));
-        (start..).zip(after).chain((0..).zip(before))
+        let home = self.home(hash);
+        let reach = self.entries.get(home).map_or(Some(0), Entry::reach);
+        self.walk(home).take(reach.unwrap_or(self.entries.len())).take_while(|(_, entry)| entry.is_used())
     }
 
     // The upper bits chose the shard.
@@ -60,9 +67,6 @@ impl Table {
         let mut probes = 0;
         for (_, entry) in self.probe(hash) {
             probes += 1;
-            if !entry.is_used() {
-                break;
-            }
             if entry.key() == key {
                 return (Some(entry), probes);
             }
@@ -72,11 +76,16 @@ impl Table {
 
     /// The entry that has a handle, by the hash of its key.
     fn find_handle(&self, hash: u64, handle: u32) -> Option<(usize, &Entry)> {
-        self.probe(hash).take_while(|(_, entry)| entry.is_used()).find(|(_, entry)| entry.handle() == handle)
+        self.probe(hash).find(|(_, entry)| entry.handle() == handle)
     }
 
-    fn find_unused(&self, hash: u64) -> Option<(usize, &Entry)> {
-        self.probe(hash).find(|(_, entry)| !entry.is_used())
+    /// Fills the first unused slot for a key that is not in the table. One writer at a time; there must be room.
+    fn place(&self, hash: u64, key: Key, handle: u32, words: &Words) -> Option<(usize, &Entry)> {
+        let home = self.home(hash);
+        let (distance, (slot, entry)) = self.walk(home).enumerate().find(|(_, (_, entry))| !entry.is_used())?;
+        entry.fill(key, handle, words);
+        self.entries.get(home)?.extend_reach(distance);
+        Some((slot, entry))
     }
 
     fn set_marked(&self, slot: usize) {
@@ -186,9 +195,8 @@ impl Writer<'_> {
 
     /// Adds an entry whose key is not in the table. There must be room.
     pub(crate) fn insert(&mut self, hash: u64, key: Key, handle: u32, seen: u32, words: &Words) {
-        if let Some((_, entry)) = self.table.find_unused(hash) {
+        if let Some((_, entry)) = self.table.place(hash, key, handle, words) {
             entry.mark_seen(seen);
-            entry.fill(key, handle, words);
             *self.used += 1;
         }
     }
@@ -203,8 +211,7 @@ impl Writer<'_> {
         let mut moved = Vec::with_capacity(kept.len());
         for (slot, from) in kept {
             let key = from.key();
-            if let Some((to_slot, to)) = new.find_unused(hash(key)) {
-                to.fill(key, from.handle(), &from.read().0);
+            if let Some((to_slot, to)) = new.place(hash(key), key, from.handle(), &from.read().0) {
                 moved.push((slot, from, to_slot, to));
             }
         }
