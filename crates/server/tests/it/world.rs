@@ -55,6 +55,7 @@ pub(crate) struct World {
     credentials: Credentials,
     secrets: Secrets,
     server: Option<Server>,
+    max_staleness: Duration,
 }
 
 #[derive(Default)]
@@ -122,6 +123,8 @@ impl World {
             credentials: Credentials::default(),
             secrets: Secrets::default(),
             server: None,
+            // Tests move the clock by years at once, and few are about staleness.
+            max_staleness: Duration::from_secs(1 << 40),
         };
         // `init` and the administrator's commands come before the first start, as they do in real life.
         let outside = world.open_outside().await;

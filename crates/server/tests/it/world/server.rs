@@ -115,19 +115,18 @@ impl World {
         let stop_flusher = CancellationToken::new();
         let flushing = tasks.spawn(flusher::run(store.clone(), Arc::clone(&index), stop_flusher.clone()));
         let metrics = Arc::new(Metrics::new(Arc::clone(&index), Arc::clone(&freshness), handle.clone(), clock.clone()));
-        // Tests move the clock by years at once, and are not about staleness.
-        let for_ever = Duration::from_secs(1 << 40);
         let gate = Gate::new(
             Arc::clone(&index),
             Arc::clone(&freshness),
-            for_ever,
+            self.max_staleness,
             Stale::Refuse,
             clock.clone(),
             metrics.decisions.clone(),
         );
         let node = Node { follower: handle, index: Arc::clone(&index), pages };
         let ops = Ops::of_node(store, self.key(), clock.clone(), self.entropy.clone(), self.secret_format, node);
-        let app = App { ops, index, freshness, max_staleness: for_ever, metrics, clock, entropy: Entropy::seeded(5) };
+        let promise = Promise { max_staleness: self.max_staleness, serves_stale: false };
+        let app = App { ops, index, freshness, promise, metrics, clock, entropy: Entropy::seeded(5) };
         self.server = Some(Server {
             router: management::router(app.clone()),
             gate,
@@ -156,6 +155,19 @@ impl World {
         self.start().await;
     }
 
+    /// Starts the server again with a promise that lapses.
+    pub(crate) async fn restart_promising(&mut self, max_staleness: Duration) {
+        self.max_staleness = max_staleness;
+        self.restart().await;
+    }
+
+    /// Ends the follower under the running server: from now on it learns nothing.
+    pub(crate) async fn lose_follower(&mut self) {
+        let (_, follower) = &mut self.server.as_mut().unwrap().follower;
+        follower.abort();
+        let _aborted = follower.await;
+    }
+
     /// Ends the writer under the running server: from now on nothing can be written.
     pub(crate) async fn lose_writer(&mut self) {
         let server = self.server.as_mut().unwrap();
@@ -166,10 +178,13 @@ impl World {
     /// Forgets a server that has lost its writer.
     pub(crate) async fn abandon(&mut self) {
         let server = self.server.take().expect("a server is running");
-        for (_, task) in [server.flusher, server.follower] {
-            task.abort();
-            let _aborted = task.await;
+        for (_, mut task) in [server.flusher, server.follower] {
+            if !task.is_finished() {
+                task.abort();
+                let _aborted = (&mut task).await;
+            }
         }
+        server.app.ops.store().close().await;
     }
 
     pub(crate) fn server(&self) -> &Server {
