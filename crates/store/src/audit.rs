@@ -4,12 +4,15 @@
 //! installation key. Cutting the end off is seen because the counter's row holds the last event's number and mac; putting
 //! the whole database back to an earlier state is not.
 
+use std::sync::LazyLock;
+
 use countersign_token::digest::MacKey;
 use countersign_token::id::AccountId;
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+use crate::bulk::{Binding, Bulk};
 use crate::error::Error;
 use crate::row::Columns;
 use crate::store::Store;
@@ -131,62 +134,44 @@ macro_rules! columns {
     };
 }
 
-const COLUMNS: usize = 12;
-
-/// How many rows one statement may insert. Few sizes, so that few statements are kept prepared.
-const INSERTED_AT_ONCE: [usize; 4] = [64, 16, 4, 1];
+static INSERT: LazyLock<Bulk> =
+    LazyLock::new(|| Bulk::new(concat!("INSERT INTO audit_event (", columns!(), ") VALUES"), 12, ""));
 
 /// Appends events after `head`, and moves it.
 pub(crate) async fn append(
     connection: &mut AnyConnection,
     key: &MacKey,
     head: &mut Head,
-    mut events: &[AuditEvent],
+    events: &[AuditEvent],
 ) -> Result<(), Error> {
-    while let Some(size) = INSERTED_AT_ONCE.into_iter().find(|size| *size <= events.len() && *size > 0) {
-        let (now, later) = events.split_at(size);
-        let mut query = built(insert(size));
-        for event in now {
-            head.audit_seq += 1;
-            let account = event.account.map(|account| account.to_string());
-            let mac = Canonical {
-                seq: head.audit_seq,
-                at: event.at.as_micros(),
-                texts: [event.actor.kind, &event.actor.id, event.action, event.subject_kind, &event.subject_id],
-                options: [account.as_deref(), event.address.as_deref(), event.request_id.as_deref()],
-                detail: &event.detail,
-            }
-            .mac(key, &head.audit_mac);
-            head.audit_mac = mac.to_vec();
-            query = query
-                .bind(head.audit_seq)
-                .bind(event.at.as_micros())
-                .bind(event.actor.kind)
-                .bind(event.actor.id.clone())
-                .bind(event.action)
-                .bind(event.subject_kind)
-                .bind(event.subject_id.clone())
-                .bind(account)
-                .bind(event.address.clone())
-                .bind(event.request_id.clone())
-                .bind(event.detail.clone())
-                .bind(mac.to_vec());
+    let bind = |query: Binding, event: &AuditEvent| {
+        head.audit_seq += 1;
+        let account = event.account.map(|account| account.to_string());
+        let mac = Canonical {
+            seq: head.audit_seq,
+            at: event.at.as_micros(),
+            texts: [event.actor.kind, &event.actor.id, event.action, event.subject_kind, &event.subject_id],
+            options: [account.as_deref(), event.address.as_deref(), event.request_id.as_deref()],
+            detail: &event.detail,
         }
-        query.execute(&mut *connection).await?;
-        events = later;
-    }
+        .mac(key, &head.audit_mac);
+        head.audit_mac = mac.to_vec();
+        query
+            .bind(head.audit_seq)
+            .bind(event.at.as_micros())
+            .bind(event.actor.kind)
+            .bind(event.actor.id.clone())
+            .bind(event.action)
+            .bind(event.subject_kind)
+            .bind(event.subject_id.clone())
+            .bind(account)
+            .bind(event.address.clone())
+            .bind(event.request_id.clone())
+            .bind(event.detail.clone())
+            .bind(mac.to_vec())
+    };
+    INSERT.execute(connection, events, bind).await?;
     Ok(())
-}
-
-fn insert(rows: usize) -> String {
-    let mut sql = String::from(concat!("INSERT INTO audit_event (", columns!(), ") VALUES "));
-    for row in 0..rows {
-        let places: Vec<String> = (1..=COLUMNS).map(|place| format!("${}", row * COLUMNS + place)).collect();
-        sql.push_str(if row == 0 { "(" } else { ", (" });
-        sql.push_str(&places.join(", "));
-        sql.push(')');
-    }
-    sql
 }
 
 /// The bytes of an event under its mac: every field with its length, in this order, for ever.

@@ -9,6 +9,7 @@
 mod account;
 mod api_token;
 mod audit;
+mod bulk;
 mod database;
 mod environment;
 mod error;

@@ -14,21 +14,33 @@ use crate::error::Error;
 pub(crate) struct Columns<'r> {
     table: &'static str,
     row: &'r AnyRow,
+    /// The column that is the row's key.
+    first: usize,
     next: usize,
 }
 
 impl<'r> Columns<'r> {
     pub(crate) fn of(table: &'static str, row: &'r AnyRow) -> Self {
-        Self { table, row, next: 0 }
+        Self { table, row, first: 0, next: 0 }
+    }
+
+    /// Goes back by one column.
+    pub(crate) fn back(&mut self) {
+        self.next = self.next.saturating_sub(1);
+    }
+
+    /// From here on, the columns are those of another table.
+    pub(crate) fn goes_on_in(self, table: &'static str) -> Self {
+        Self { table, first: self.next, ..self }
     }
 
     /// The error for the column that was read last.
     pub(crate) fn problem(&self, problem: impl Display) -> Error {
         let index = self.next.saturating_sub(1);
         let column = self.row.columns().get(index).map_or_else(|| index.to_string(), |column| column.name().to_owned());
-        let key = match self.row.try_get::<&str, _>(0) {
+        let key = match self.row.try_get::<&str, _>(self.first) {
             Ok(key) => key.to_owned(),
-            Err(_not_text) => self.row.try_get::<i64, _>(0).map(|key| key.to_string()).unwrap_or_default(),
+            Err(_not_text) => self.row.try_get::<i64, _>(self.first).map(|key| key.to_string()).unwrap_or_default(),
         };
         Error::Inconsistent { table: self.table, column, key, problem: problem.to_string() }
     }

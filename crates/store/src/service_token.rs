@@ -1,5 +1,7 @@
 //! Service tokens.
 
+use std::sync::LazyLock;
+
 use countersign_token::digest::Digest;
 use countersign_token::duration::TokenDuration;
 use countersign_token::feed::{Change, Revision, Subject};
@@ -11,10 +13,11 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Row as _};
 
+use crate::bulk::{Binding, Bulk};
 use crate::error::Error;
 use crate::row::Columns;
 use crate::store::Store;
-use crate::tx::{Group, Tx, built};
+use crate::tx::{Group, Tx, built, expect_rows, head_columns};
 
 /// Which service tokens to list.
 #[derive(Clone, Debug)]
@@ -164,21 +167,68 @@ pub(crate) async fn write_count(connection: &mut AnyConnection, owner: &Owner, d
     Ok(())
 }
 
+static INSERT: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 17, "")
+});
+
+/// Inserts service tokens, each with its revision.
+pub(crate) async fn insert(connection: &mut AnyConnection, tokens: &[(ServiceToken, i64)]) -> Result<(), Error> {
+    let bind = |query: Binding, (token, revision): &(ServiceToken, i64)| {
+        query
+            .bind(token.id.to_string())
+            .bind(token.owner.account.to_string())
+            .bind(zone_text(token.owner.zone))
+            .bind(token.client_id.to_string())
+            .bind(token.name.as_str().to_owned())
+            .bind(token.duration.as_str().to_owned())
+            .bind(i64::from(token.enabled))
+            .bind(i64::from(token.secret_version))
+            .bind(token.digest.as_bytes().to_vec())
+            .bind(token.previous_digest.map(|digest| digest.as_bytes().to_vec()))
+            .bind(token.previous_expires_at.map(Timestamp::as_micros))
+            .bind(token.created_at.as_micros())
+            .bind(token.updated_at.as_micros())
+            .bind(token.expires_at.as_micros())
+            .bind(token.last_seen_at.map(Timestamp::as_micros))
+            .bind(token.name.folded())
+            .bind(*revision)
+    };
+    let expected = u64::try_from(tokens.len()).unwrap_or(u64::MAX);
+    expect_rows(INSERT.execute(connection, tokens, bind).await?, expected)
+}
+
 macro_rules! feed_columns {
     () => {
-        "SELECT id, account_id, zone_id, client_id, name, duration, enabled, digest, previous_digest, \
-         previous_expires_at, expires_at, last_seen_at, deleted_at, revision FROM service_token"
+        "id, account_id, zone_id, client_id, name, duration, enabled, digest, previous_digest, \
+         previous_expires_at, expires_at, last_seen_at, deleted_at, service_token.revision"
     };
 }
 
 /// Every change of a service token after `from`, tombstones included.
-pub(crate) const CHANGES: &str = concat!(feed_columns!(), " WHERE revision > $1 ORDER BY revision, id");
+pub(crate) const CHANGES: &str =
+    concat!("SELECT ", feed_columns!(), " FROM service_token WHERE revision > $1 ORDER BY revision, id");
+
+/// The row of the counter, and beside it every change after `from`: at least one row, of which the second part is empty
+/// if there is no change.
+pub(crate) const HEAD_AND_CHANGES: &str = concat!(
+    "SELECT ",
+    head_columns!(),
+    ", ",
+    feed_columns!(),
+    " FROM revision LEFT JOIN service_token ON service_token.revision > $1 WHERE one = 1 \
+     ORDER BY service_token.revision, id"
+);
 
 /// Every service token that lives, in the order of the table.
-pub(crate) const EVERYTHING: &str = concat!(feed_columns!(), " WHERE deleted_at IS NULL");
+pub(crate) const EVERYTHING: &str = concat!("SELECT ", feed_columns!(), " FROM service_token WHERE deleted_at IS NULL");
 
 pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
-    let mut columns = Columns::of("service_token", row);
+    read_change_columns(Columns::of("service_token", row))
+}
+
+/// Reads a change from the columns that come next.
+pub(crate) fn read_change_columns(columns: Columns<'_>) -> Result<Change, Error> {
+    let mut columns = columns.goes_on_in("service_token");
     let id = columns.parse()?;
     let owner = read_owner(&mut columns)?;
     let client_id = columns.parse()?;
@@ -283,6 +333,7 @@ impl Tx {
         owner: &Owner,
         id: &ServiceTokenId,
     ) -> Result<Option<ServiceToken>, Error> {
+        self.settle_service_tokens().await?;
         let found = find(self.reading(), owner, id).await;
         self.noting(found)
     }
@@ -300,36 +351,14 @@ impl Tx {
 
     /// Adds a service token. That its account and zone exist is the caller's to know.
     ///
+    /// The tokens of a batch are inserted together, so that an id that exists shows only later: the job then fails as a
+    /// whole, with [`Error::Conflict`].
+    ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if its id exists.
+    /// None yet.
     pub async fn insert_service_token(&mut self, token: &ServiceToken) -> Result<(), Error> {
-        let revision = self.change(Group::ServiceToken);
-        let query = sqlx::query(concat!(
-            "INSERT INTO service_token (",
-            columns!(),
-            ", name_folded, revision) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
-        ))
-        .bind(token.id.to_string())
-        .bind(token.owner.account.to_string())
-        .bind(zone_text(token.owner.zone))
-        .bind(token.client_id.to_string())
-        .bind(token.name.as_str())
-        .bind(token.duration.as_str())
-        .bind(i64::from(token.enabled))
-        .bind(i64::from(token.secret_version))
-        .bind(token.digest.as_bytes().as_slice())
-        .bind(token.previous_digest.map(|digest| digest.as_bytes().to_vec()))
-        .bind(token.previous_expires_at.map(Timestamp::as_micros))
-        .bind(token.created_at.as_micros())
-        .bind(token.updated_at.as_micros())
-        .bind(token.expires_at.as_micros())
-        .bind(token.last_seen_at.map(Timestamp::as_micros))
-        .bind(token.name.folded())
-        .bind(revision);
-        self.execute(query, 1).await?;
-        self.count_service_tokens_by(token.owner, 1);
+        self.queue_service_token(token.clone());
         Ok(())
     }
 
@@ -340,6 +369,7 @@ impl Tx {
     ///
     /// [`Error::Rows`] if it doesn't exist there.
     pub async fn update_service_token(&mut self, token: &ServiceToken) -> Result<(), Error> {
+        self.settle_service_tokens().await?;
         let revision = self.change(Group::ServiceToken);
         let query = sqlx::query(
             "UPDATE service_token SET name = $4, name_folded = $5, duration = $6, enabled = $7, secret_version = $8, \
@@ -374,6 +404,7 @@ impl Tx {
         id: &ServiceTokenId,
         at: Timestamp,
     ) -> Result<(), Error> {
+        self.settle_service_tokens().await?;
         let revision = self.change(Group::ServiceToken);
         let query = sqlx::query(
             "UPDATE service_token SET deleted_at = $4, digest = NULL, previous_digest = NULL, revision = $5 \
@@ -395,6 +426,7 @@ impl Tx {
     ///
     /// When the database can't be read.
     pub async fn service_token_revision(&mut self, id: &ServiceTokenId) -> Result<Option<Revision>, Error> {
+        self.settle_service_tokens().await?;
         let query = sqlx::query("SELECT revision FROM service_token WHERE id = $1").bind(id.to_string());
         let row = query.fetch_optional(self.reading()).await.map_err(Error::from);
         match self.noting(row)? {

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use countersign_token::digest::MacKey;
 use countersign_token::feed::Revision;
-use countersign_token::service_token::Owner;
+use countersign_token::service_token::{Owner, ServiceToken};
 use sqlx::AnyConnection;
-use sqlx::any::AnyArguments;
+use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe};
 
 use crate::audit::{self, AuditEvent};
+use crate::database::Database;
 use crate::error::Error;
 use crate::row::Columns;
 use crate::service_token;
@@ -35,29 +36,47 @@ pub(crate) struct Head {
     pub(crate) horizon: i64,
 }
 
+/// The columns of `revision`, as [`Head`] reads them.
 macro_rules! head_columns {
     () => {
         "value, directory_revision, service_token_revision, api_token_revision, audit_seq, audit_mac, horizon"
     };
 }
 
+pub(crate) use head_columns;
+
 impl Head {
     /// Reads the row as it stands.
     pub(crate) async fn read(connection: &mut AnyConnection) -> Result<Self, Error> {
-        Self::fetch(connection, concat!("SELECT ", head_columns!(), " FROM revision WHERE one = 1")).await
+        let query = sqlx::query(concat!("SELECT ", head_columns!(), " FROM revision WHERE one = 1"));
+        let row = query.fetch_optional(connection).await?;
+        Self::read_row(row.as_ref())
     }
 
-    /// Reads the row and holds it until the transaction ends. An update that changes nothing does this on both
-    /// databases alike, and returns the newest value.
-    pub(crate) async fn lock(connection: &mut AnyConnection) -> Result<Self, Error> {
-        let sql = concat!("UPDATE revision SET value = value WHERE one = 1 RETURNING ", head_columns!());
-        Self::fetch(connection, sql).await
+    /// Begins the writer's transaction, reads the row, and holds it until the transaction ends. An update that changes
+    /// nothing does this on both databases alike, and returns the newest value. All in one trip.
+    pub(crate) async fn begin(database: &Database, connection: &mut AnyConnection) -> Result<Self, Error> {
+        macro_rules! lock {
+            ($begin:literal) => {
+                concat!($begin, "; UPDATE revision SET value = value WHERE one = 1 RETURNING ", head_columns!())
+            };
+        }
+        let sql = match database {
+            Database::Sqlite(_) => lock!("BEGIN IMMEDIATE"),
+            Database::Postgres(_) => lock!("BEGIN ISOLATION LEVEL READ COMMITTED"),
+        };
+        let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
+        Self::read_row(rows.first())
     }
 
-    async fn fetch(connection: &mut AnyConnection, sql: &'static str) -> Result<Self, Error> {
-        let row = sqlx::query(sql).fetch_optional(connection).await?;
+    fn read_row(row: Option<&AnyRow>) -> Result<Self, Error> {
         let row = row.ok_or(Error::Rows { expected: 1, actual: 0 })?;
-        let mut columns = Columns::of("revision", &row);
+        let mut columns = Columns::of("revision", row);
+        Self::read_columns(&mut columns)
+    }
+
+    /// Reads the columns that [`head_columns`] names.
+    pub(crate) fn read_columns(columns: &mut Columns<'_>) -> Result<Self, Error> {
         Ok(Self {
             value: columns.int()?,
             directory: columns.int()?,
@@ -95,6 +114,8 @@ pub struct Tx {
     head: Option<Head>,
     key_check: [u8; 32],
     events: Vec<AuditEvent>,
+    /// Service tokens that are still to be inserted, with their revisions: those of a whole batch by few statements.
+    service_tokens: Vec<(ServiceToken, i64)>,
     counts: HashMap<Owner, i64>,
     job: Job,
 }
@@ -120,7 +141,15 @@ pub(crate) struct Flushed {
 
 impl Tx {
     pub(crate) fn new(connection: AnyConnection, head: Option<Head>, key_check: [u8; 32]) -> Self {
-        Self { connection, head, key_check, events: Vec::new(), counts: HashMap::new(), job: Job::default() }
+        Self {
+            connection,
+            head,
+            key_check,
+            events: Vec::new(),
+            service_tokens: Vec::new(),
+            counts: HashMap::new(),
+            job: Job::default(),
+        }
     }
 
     /// What tells the installation key that the store was opened with from others.
@@ -196,6 +225,21 @@ impl Tx {
         self.noting(outcome.map(|result| result.rows_affected()).map_err(Error::from))
     }
 
+    /// Takes a service token to be inserted. Whatever else concerns service tokens settles them first.
+    pub(crate) fn queue_service_token(&mut self, token: ServiceToken) {
+        let revision = self.change(Group::ServiceToken);
+        self.job.has_written = true;
+        self.count_service_tokens_by(token.owner, 1);
+        self.service_tokens.push((token, revision));
+    }
+
+    /// Inserts the service tokens that were taken so far.
+    pub(crate) async fn settle_service_tokens(&mut self) -> Result<(), Error> {
+        let tokens = std::mem::take(&mut self.service_tokens);
+        let outcome = service_token::insert(&mut self.connection, &tokens).await;
+        self.noting(outcome)
+    }
+
     /// Counts service tokens that came (or, negative, went) in `owner`.
     pub(crate) fn count_service_tokens_by(&mut self, owner: Owner, difference: i64) {
         *self.counts.entry(owner).or_default() += difference;
@@ -238,6 +282,7 @@ impl Tx {
 
     /// Writes what the batch has gathered: counts, audit events, the counter.
     pub(crate) async fn flush(&mut self, key: &MacKey, before: i64) -> Result<Flushed, Error> {
+        self.settle_service_tokens().await?;
         let Some(head) = &mut self.head else {
             return Ok(Flushed { revisions: None, marker: None });
         };

@@ -359,12 +359,12 @@ impl Lane {
 }
 
 async fn begin(database: &Database, connection: &mut AnyConnection, locks: bool) -> Result<Option<Head>, Error> {
-    let sql = match database {
-        Database::Sqlite(_) => "BEGIN IMMEDIATE",
-        Database::Postgres(_) => "BEGIN ISOLATION LEVEL READ COMMITTED",
-    };
-    sqlx::raw_sql(sql).execute(&mut *connection).await?;
-    if locks { Head::lock(connection).await.map(Some) } else { Ok(None) }
+    if locks {
+        return Head::begin(database, connection).await.map(Some);
+    }
+    let sql = if database.is_sqlite() { "BEGIN IMMEDIATE" } else { "BEGIN" };
+    sqlx::raw_sql(sql).execute(connection).await?;
+    Ok(None)
 }
 
 async fn run_all(tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Option<Revision>>, Failure> {

@@ -196,19 +196,26 @@ async fn a_job_that_fails_after_writing_fails_alone(world: World) {
 async fn a_swallowed_failure_is_a_failure(world: World) {
     let store = world.open().await;
     let owner = world.owner();
-    let token = world.token(owner, "twice", 1);
-    insert(&store, &token).await;
-    let other = world.token(owner, "other", 2);
-    let (again, next) = (token.clone(), other.clone());
-    let outcome = write!(store, [again, next], |tx| {
-        let swallowed = tx.insert_service_token(&again).await;
-        assert!(swallowed.is_err());
-        tx.record(event("service_token.create", &next.id));
-        Ok::<_, Error>(())
-    })
-    .await;
-    assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}");
-    assert_eq!(insert(&store, &other).await.revision, Some(Revision::new(2)));
+    let token = world.token(owner, "t", 1);
+    let account = world.account("twice");
+    for (expected, twice) in [("Conflict", true), ("Rows", false)] {
+        let (token, account) = (token.clone(), account.clone());
+        let outcome = write!(store, [token, account], |tx| {
+            let swallowed = if twice {
+                tx.insert_account(&account).await?;
+                tx.insert_account(&account).await
+            } else {
+                tx.update_service_token(&token).await
+            };
+            assert!(swallowed.is_err());
+            tx.record(event("service_token.create", &token.id));
+            Ok::<_, Error>(())
+        })
+        .await;
+        assert!(format!("{outcome:?}").contains(expected), "{outcome:?}");
+    }
+    assert_eq!(insert(&store, &token).await.revision, Some(Revision::new(1)));
+    assert!(store.find_account(&account.id).await.unwrap().is_none());
 }
 
 async fn a_change_without_an_event_is_rolled_back(world: World) {
