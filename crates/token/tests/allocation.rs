@@ -1,7 +1,6 @@
 //! What runs for every request allocates nothing.
 
 #![expect(unsafe_code, reason = "an allocator that counts can't be written without")]
-#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::borrow::Cow;

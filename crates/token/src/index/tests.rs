@@ -1,0 +1,242 @@
+use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+
+use super::{DELETIONS_KEPT, Index, SeenMark, SeenSubject};
+use crate::credential::Credential;
+use crate::demand::Demand;
+use crate::digest::{BearerKind, Digest, InstallationKey};
+use crate::entropy::Entropy;
+use crate::feed::{ApiTokenStatus, Change, Grant, Revision, Subject, TokenOwner};
+use crate::id::{AccountId, ApiTokenId, ClientId, ManagementTokenId, Partition, ServiceTokenId, UserId};
+use crate::permission::Permission;
+use crate::service_token::Owner;
+use crate::time::Timestamp;
+use crate::verify::{Decision, verify};
+
+const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
+const ACCOUNT: AccountId = AccountId::from_bytes([1; 16]);
+
+fn index() -> Index {
+    let entropy = Entropy::seeded(1);
+    Index::new(InstallationKey::generate(&entropy).digest_key(), &entropy)
+}
+
+fn apply(index: &Index, revision: i64, subject: Subject) {
+    index.apply(&Change { revision: Revision::new(revision), subject });
+}
+
+fn service_token(client_id: ClientId, digest: Digest, deleted: bool) -> Subject {
+    Subject::ServiceToken {
+        id: ServiceTokenId::from_bytes(*client_id.as_bytes()),
+        owner: Owner { account: ACCOUNT, zone: None },
+        client_id,
+        name: "x".to_owned(),
+        digest,
+        previous: None,
+        enabled: true,
+        expires_at: None,
+        last_seen_at: Some(Timestamp::from_secs(7)),
+        deleted,
+    }
+}
+
+fn admits(index: &Index, client_id: ClientId, secret: &str) -> Decision {
+    let credential = Credential::Pair { client_id, secret: Cow::Borrowed(secret) };
+    verify(index, &credential, &Demand::default().with_account(index, &ACCOUNT), NOW)
+}
+
+#[test]
+fn an_entry_is_one_cache_line() {
+    assert_eq!((size_of::<super::Entry>(), align_of::<super::Entry>()), (64, 64));
+}
+
+#[test]
+fn deletions_are_remembered_for_a_while_and_forgotten_in_the_end() {
+    let index = index();
+    let entropy = Entropy::seeded(2);
+    let (mut revision, mut told, digest) = (0, Vec::new(), Digest::from_bytes([5; 32]));
+    for _ in 0..60_000 {
+        let client_id = ClientId::generate(&entropy);
+        let born = Change { revision: Revision::new(revision + 1), subject: service_token(client_id, digest, false) };
+        index.apply(&born);
+        apply(&index, revision + 2, service_token(client_id, digest, true));
+        revision += 2;
+        told.push(born);
+    }
+    assert!(index.is_empty());
+    for change in told.iter().rev().take_while(|change| change.revision.get() > revision - DELETIONS_KEPT) {
+        index.apply(change);
+        assert!(index.is_empty(), "an older change undid a deletion");
+    }
+    // Half as many deletions as revisions, and what has come since the shards last grew.
+    assert!(index.details.len() < 45_000, "{} records", index.details.len());
+}
+
+#[test]
+fn a_handle_does_not_outlive_its_credential() {
+    let index = index();
+    let entropy = Entropy::seeded(3);
+    let client_id = ClientId::generate(&entropy);
+    let digest = index.digest_key().pair(&client_id, "x");
+    apply(&index, 1, service_token(client_id, digest, false));
+    let Decision::Allow(verified) = admits(&index, client_id, "x") else { panic!("refused") };
+    assert!(index.describe(verified.handle).is_some());
+    apply(&index, 2, service_token(client_id, digest, true));
+    assert!(index.describe(verified.handle).is_none());
+    // Whoever gets its number next isn't taken for it.
+    index.newest.store(2 + DELETIONS_KEPT + 1, Ordering::Relaxed);
+    index.rebuild(&mut index.shard(verified.handle.hash).unwrap().write());
+    apply(&index, 3, service_token(ClientId::generate(&entropy), digest, false));
+    assert_eq!(index.details.len(), 1, "the number is in use again");
+    assert!(index.describe(verified.handle).is_none());
+    index.mark_seen(&verified, NOW);
+    index.drain_seen(&mut |mark| panic!("{mark:?} is another's"));
+}
+
+#[test]
+fn marks_are_handed_out_once_a_second() {
+    let index = index();
+    let client_id = ClientId::from_bytes([3; 16]);
+    apply(&index, 1, service_token(client_id, index.digest_key().pair(&client_id, "x"), false));
+    assert_eq!(index.last_seen(&client_id), Some(Timestamp::from_secs(7)), "as the store knows it");
+    let Decision::Allow(verified) = admits(&index, client_id, "x") else { panic!("refused") };
+    let drained = || {
+        let mut marks = Vec::new();
+        index.drain_seen(&mut |mark| marks.push(mark));
+        marks
+    };
+    assert_eq!(drained(), []);
+    let later = |micros| Timestamp::from_micros(NOW.as_micros() + micros);
+    let subject = SeenSubject::ServiceToken(ServiceTokenId::from_bytes([3; 16]));
+    index.mark_seen(&verified, later(1));
+    assert_eq!(drained(), [SeenMark { subject, at: NOW }]);
+    index.mark_seen(&verified, later(999_999));
+    index.mark_seen(&verified, later(-5_000_000));
+    assert_eq!(drained(), []);
+    index.mark_seen(&verified, later(1_000_000));
+    // What the store knows is older, and changes nothing.
+    apply(&index, 2, service_token(client_id, index.digest_key().pair(&client_id, "x"), false));
+    assert_eq!(index.last_seen(&client_id), Some(later(1_000_000)));
+    assert_eq!(drained(), [SeenMark { subject, at: later(1_000_000) }]);
+    assert_eq!(index.last_seen(&ClientId::from_bytes([4; 16])), None);
+}
+
+#[test]
+fn bearers_authenticate_callers() {
+    let index = index();
+    let key = index.digest_key();
+    let grant = Grant { account: ACCOUNT, permission: Permission::ServiceTokensRead };
+    let management = |token: &str, expires_at, revoked| Subject::ManagementToken {
+        id: ManagementTokenId::from_bytes([9; 16]),
+        owner: TokenOwner::Account(ACCOUNT),
+        digest: key.bearer(BearerKind::ManagementToken, token),
+        grants: vec![grant],
+        expires_at,
+        revoked,
+    };
+    apply(&index, 1, management("good", None, false));
+    apply(&index, 2, management("revoked", None, true));
+    apply(&index, 3, management("expired", Some(NOW), false));
+    let api_token = key.bearer(BearerKind::ApiToken, "a.b.c");
+    apply(
+        &index,
+        4,
+        Subject::ApiToken {
+            id: ApiTokenId::generate(NOW, Partition::MAX, &Entropy::seeded(1)),
+            account: ACCOUNT,
+            environment: None,
+            digest: api_token,
+            status: ApiTokenStatus::Active,
+            expires_at: Timestamp::MAX,
+            last_used_at: None,
+            deleted: false,
+        },
+    );
+    let check = |kind, token: &str, expected: bool| {
+        assert_eq!(index.authenticate_bearer(kind, token, NOW).is_some(), expected, "{kind:?} {token}");
+    };
+    check(BearerKind::ManagementToken, "good", true);
+    check(BearerKind::ManagementToken, "revoked", false);
+    check(BearerKind::ManagementToken, "expired", false);
+    check(BearerKind::ManagementToken, "unknown", false);
+    check(BearerKind::ManagementToken, "a.b.c", false);
+    check(BearerKind::ApiToken, "good", false);
+    check(BearerKind::GlobalKey, "good", false);
+    assert_eq!(index.last_used(&api_token), None);
+    check(BearerKind::ApiToken, "a.b.c", true);
+    assert_eq!(index.last_used(&api_token), Some(NOW));
+    let mut subjects = Vec::new();
+    index.drain_seen(&mut |mark| subjects.push(mark.subject));
+    assert!(subjects.contains(&SeenSubject::ManagementToken(ManagementTokenId::from_bytes([9; 16]))));
+    // At the gate, a management token is nobody.
+    let demand = Demand::default().with_account(&index, &ACCOUNT);
+    for kind in [BearerKind::ManagementToken, BearerKind::GlobalKey, BearerKind::ApiToken] {
+        let decision = verify(&index, &Credential::Bearer { kind, token: "good" }, &demand, NOW);
+        assert!(matches!(decision, Decision::Refuse(refusal) if refusal.reason.as_str() == "invalid"));
+    }
+}
+
+#[test]
+fn global_keys_authenticate_users() {
+    let index = index();
+    let user = |id: u8, email: &str, api_key: &str| Subject::User {
+        id: UserId::from_bytes([id; 16]),
+        email: email.to_owned(),
+        key_digest: index.digest_key().bearer(BearerKind::GlobalKey, api_key),
+        installation_owner: false,
+        accounts: vec![ACCOUNT],
+    };
+    let check = |email: &str, api_key: &str, expected: bool| {
+        assert_eq!(index.authenticate_global_key(email, api_key, NOW).is_some(), expected, "{email} {api_key}");
+    };
+    apply(&index, 1, user(1, "a@example.com", "key"));
+    apply(&index, 2, user(2, "b@example.com", "other"));
+    check("a@example.com", "key", true);
+    check("A@Example.COM", "key", true);
+    check("a@example.com", "other", false);
+    check("c@example.com", "key", false);
+    // Addresses move, and one that has passed on stays with whoever has it now.
+    apply(&index, 4, user(2, "a@example.com", "other"));
+    apply(&index, 3, user(1, "c@example.com", "new"));
+    apply(&index, 1, user(1, "a@example.com", "key"));
+    check("a@example.com", "other", true);
+    check("c@example.com", "new", true);
+    check("c@example.com", "key", false);
+    check("b@example.com", "other", false);
+    assert!(index.find_user(&UserId::from_bytes([1; 16])).is_some());
+    assert!(index.find_user(&UserId::from_bytes([3; 16])).is_none());
+}
+
+#[test]
+fn a_bearer_is_no_pair() {
+    // The first half of a bearer's digest is its key: nobody can know it, but it must not matter.
+    let index = index();
+    let digest = index.digest_key().bearer(BearerKind::ManagementToken, "good");
+    apply(
+        &index,
+        1,
+        Subject::ManagementToken {
+            id: ManagementTokenId::from_bytes([9; 16]),
+            owner: TokenOwner::Account(ACCOUNT),
+            digest,
+            grants: Vec::new(),
+            expires_at: None,
+            revoked: false,
+        },
+    );
+    let client_id = ClientId::from_bytes(*digest.as_bytes().first_chunk().unwrap());
+    assert!(matches!(admits(&index, client_id, "good"), Decision::Refuse(_)));
+    apply(
+        &index,
+        2,
+        service_token(
+            ClientId::from_bytes([0; 16]),
+            index.digest_key().pair(&ClientId::from_bytes([0; 16]), "x"),
+            false,
+        ),
+    );
+    assert!(matches!(admits(&index, ClientId::from_bytes([0; 16]), "x"), Decision::Allow(_)));
+    let unknown = Credential::UnknownPair { secret: Cow::Borrowed("x") };
+    let demand = Demand::default().with_account(&index, &ACCOUNT);
+    assert!(matches!(verify(&index, &unknown, &demand, NOW), Decision::Refuse(_)), "an ill-formed id is not id zero");
+}
