@@ -105,7 +105,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Loads everything into `index`, registers the node, and is fresh when it returns.
+    /// Registers the node, loads everything into `index`, and is fresh when it returns.
     pub async fn load(
         store: Store,
         index: Arc<Index>,
@@ -115,10 +115,12 @@ impl Follower {
         node: NodeId,
         promise: Promise,
     ) -> Result<(Self, Handle), countersign_store::Error> {
+        // On the list first: a revoker that reads it while this node loads must wait for this node too.
+        let started_at = clock.now();
+        store.register_node(&registration(node, started_at, Revision::new(0), promise)).await?;
         let noted = clock.boot();
         let revision = store.load(&mut |change| index.apply(&change)).await?;
-        let started_at = clock.now();
-        store.register_node(&registration(node, started_at, revision, promise)).await?;
+        store.heartbeat(node, revision).await?;
         freshness.renew(noted);
         let (applied, receiver) = watch::channel(revision);
         let wake = Arc::new(Notify::new());

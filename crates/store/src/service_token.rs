@@ -6,7 +6,7 @@ use countersign_token::digest::Digest;
 use countersign_token::duration::TokenDuration;
 use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, ServiceTokenId, ZoneId};
-use countersign_token::service_token::{Name, Owner, ServiceToken};
+use countersign_token::service_token::{Name, Owner, ServiceToken, fold};
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -69,7 +69,7 @@ impl ServiceTokenFilter {
 /// What `LIKE` finds the folded text with, anywhere.
 fn like_pattern(search: &str) -> String {
     let mut pattern = String::from("%");
-    for character in search.to_lowercase().chars() {
+    for character in fold(search).chars() {
         if matches!(character, '%' | '_' | '\\') {
             pattern.push('\\');
         }

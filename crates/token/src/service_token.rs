@@ -47,10 +47,16 @@ impl Name {
         &self.0
     }
 
-    /// The name in lower case, by the rules of Unicode: what a search that ignores case looks into.
+    /// The name as [`fold`] makes it: what a search that ignores case looks into.
     pub fn folded(&self) -> String {
-        self.0.to_lowercase()
+        fold(&self.0)
     }
+}
+
+/// A text in lower case, letter by letter: a letter folds alike wherever it stands, so that a part of a name is also a
+/// part of the folded name.
+pub fn fold(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 impl fmt::Display for Name {

@@ -266,11 +266,9 @@ fn encoded(text: &str, choices: &[u8]) -> String {
 }
 
 /// However a client writes a name into a query, it finds the token of that name, and a search for any part of it too.
-/// But for U+0000, which no name has, and a capital sigma, which folds to one of two letters by what stands around it.
 #[test]
 fn queries_are_decoded() {
-    let name =
-        prop::collection::vec(any::<char>().prop_filter("a letter by itself", |c| !['\0', 'Σ'].contains(c)), 1..40);
+    let name = prop::collection::vec(any::<char>().prop_filter("no U+0000", |c| *c != '\0'), 1..40);
     let names = prop::collection::vec((name, prop::collection::vec(any::<u8>(), 1..20), any::<usize>()), 20..40);
     runner(4)
         .run(&names, |names| {

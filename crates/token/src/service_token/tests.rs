@@ -1,4 +1,4 @@
-use super::{Name, NameError, NewServiceToken, Owner, Patch, ServiceToken, Update};
+use super::{Name, NameError, NewServiceToken, Owner, Patch, ServiceToken, Update, fold};
 use crate::digest::Digest;
 use crate::duration::TokenDuration;
 use crate::id::{AccountId, ClientId, ServiceTokenId};
@@ -275,4 +275,11 @@ fn narrowing_is_what_ends_an_admitted_secret_earlier() {
     assert!(!update(&grace, until(whole(1_800)), 3_600), "the grace had lapsed");
     assert!(grace.narrows(&grace.rotated(Some(whole(YEAR + 9)), digest(3), at(60)), at(60)), "the oldest is dropped");
     assert!(!plain.narrows(&plain.refreshed(at(60)), at(60)));
+}
+
+#[test]
+fn a_part_of_a_name_folds_to_a_part_of_the_folded_name() {
+    for (name, part) in [("ΟΔΟΣ", "Σ"), ("ΟΔΟΣ 5", "ΟΣ"), ("İstanbul", "İ"), ("STRASSE", "asse")] {
+        assert!(fold(name).contains(&fold(part)), "{part:?} in {name:?}");
+    }
 }
