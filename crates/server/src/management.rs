@@ -18,6 +18,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
+use crate::body;
 use crate::caller::Origin;
 use crate::cloudflare;
 use crate::follower::Promise;
@@ -70,6 +71,7 @@ pub fn router(app: App) -> Router {
     };
     cloudflare::router(app.clone())
         .merge(health)
+        .layer(middleware::from_fn(body::arrive))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app, accompany))
 }

@@ -1,24 +1,15 @@
 //! Request bodies: a JSON object, read field by field, so that an error names the field and what is wrong with it.
 
-use std::time::Duration;
-
-use axum::body::{Body, HttpBody as _};
-use axum::extract::{FromRequest, Request};
+use axum::extract::FromRequestParts;
 use countersign_token::duration::TokenDuration;
 use countersign_token::service_token::Name;
 use countersign_token::time::Timestamp;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::Error;
 use super::error::Invalid;
-use crate::management::App;
-
-/// 1 MiB.
-const BODY_LEN_MAX: usize = 1 << 20;
-
-/// How long a body may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::body::{Arrived, Unread};
 
 /// A body that must be a JSON object. The content type is not asked for: some clients send none.
 #[derive(Debug)]
@@ -28,36 +19,34 @@ pub(super) struct Fields(Map<String, Value>);
 #[derive(Debug)]
 pub(super) struct OptionalFields(pub(super) Fields);
 
-impl FromRequest<App> for Fields {
+impl<S: Sync> FromRequestParts<S> for Fields {
     type Rejection = Error;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Error> {
-        parse(&read(request.into_body()).await?)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        parse(arrived(parts)?)
     }
 }
 
-impl FromRequest<App> for OptionalFields {
+impl<S: Sync> FromRequestParts<S> for OptionalFields {
     type Rejection = Error;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Error> {
-        let body = read(request.into_body()).await?;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let body = arrived(parts)?;
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Fields(Map::new())));
         }
-        Ok(Self(parse(&body)?))
+        Ok(Self(parse(body)?))
     }
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Error> {
-    // A length that is announced and too large need not be waited for.
-    if body.size_hint().lower() > BODY_LEN_MAX as u64 {
-        return Err(Error::TooLarge);
-    }
-    match tokio::time::timeout(PATIENCE, Limited::new(body, BODY_LEN_MAX).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes().into()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::TooLarge),
-        Ok(Err(_cut_short)) => Err(invalid(None, "the body ended before its announced length").into()),
-        Err(_elapsed) => Err(Error::TooSlow),
+fn arrived(parts: &Parts) -> Result<&[u8], Error> {
+    match parts.extensions.get::<Arrived>() {
+        Some(Arrived(Ok(body))) => Ok(body),
+        Some(Arrived(Err(Unread::TooLarge))) => Err(Error::TooLarge),
+        Some(Arrived(Err(Unread::TooSlow))) => Err(Error::TooSlow),
+        Some(Arrived(Err(Unread::CutShort))) => Err(invalid(None, "the body ended before its announced length").into()),
+        // The listener's layer puts it there.
+        None => Err(Error::Internal),
     }
 }
 

@@ -3,6 +3,7 @@
 use countersign_store::{Account, AccountFilter, Environment, Page};
 use countersign_token::id::{AccountId, AccountPfid, EnvironmentId, Pfid};
 use countersign_token::secret::Secret;
+use serde_json::json;
 
 use super::installation::ENVIRONMENT_NAME;
 use super::{Error, Ops, parse_name, require_account, require_administrator};
@@ -39,6 +40,7 @@ impl Ops {
         let (api_token, account_token) = self.account_token(installation.id, &account, None, now);
         let mut event = self.event(&actor, "account.create", ("account", account.id.to_string()), &Origin::default());
         event.account = Some(account.id);
+        event.detail = json!({ "name": account.name }).to_string();
         let rows = (account.clone(), environment.clone(), api_token);
         let written = self
             .store

@@ -10,6 +10,7 @@ use countersign_token::id::{
 };
 use countersign_token::permission::Permission;
 use countersign_token::secret::Secret;
+use serde_json::json;
 
 use super::user::parse_email;
 use super::{Error, Ops, parse_name};
@@ -100,7 +101,8 @@ impl Ops {
 
         let operator = AuditActor { kind: "operator", id: String::new() };
         let subject = ("installation", installation.id.to_string());
-        let event = self.event(&operator, "installation.create", subject, &Origin::default());
+        let mut event = self.event(&operator, "installation.create", subject, &Origin::default());
+        event.detail = json!({ "account": account.name, "zone": zone.name, "email": user.email }).to_string();
         let rows = Rows {
             installation,
             account: account.clone(),

@@ -7,6 +7,8 @@ use countersign_token::id::{AccountId, ManagementTokenId};
 use countersign_token::permission::Permission;
 use countersign_token::secret::Secret;
 
+use serde_json::json;
+
 use super::user::parse_email;
 use super::{Error, Ops, parse_name, require_account, require_administrator};
 use crate::caller::{Caller, Origin};
@@ -65,6 +67,8 @@ impl Ops {
             &Origin::default(),
         );
         event.account = Some(account);
+        let permissions: Vec<&str> = new.permissions.iter().map(|permission| permission.text()).collect();
+        event.detail = json!({ "name": token.name, "permissions": permissions, "user": new.user_email }).to_string();
         let row = token.clone();
         let written = self
             .store

@@ -9,6 +9,7 @@ use countersign_token::id::{ClientId, ServiceTokenId};
 use countersign_token::secret::Secret;
 use countersign_token::service_token::{Name, NewServiceToken, Owner, ServiceToken, Update};
 use countersign_token::time::Timestamp;
+use serde_json::json;
 
 use super::pages::Start;
 use super::{Error, Ops, Seat};
@@ -182,6 +183,14 @@ impl Ops {
         );
         let mut event = self.event(permit.actor(), "service_token.create", subject(&token), origin);
         event.account = Some(permit.owner().account);
+        event.detail = json!({
+            "name": token.name.as_str(),
+            "client_id": token.client_id.to_string(),
+            "zone_id": token.owner.zone.map(|zone| zone.to_string()),
+            "duration": token.duration.as_str(),
+            "enabled": token.enabled,
+        })
+        .to_string();
         let row = token.clone();
         let written = self
             .store

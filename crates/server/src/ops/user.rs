@@ -4,6 +4,7 @@ use countersign_store::{Membership, Page, User, UserFilter};
 use countersign_token::digest::BearerKind;
 use countersign_token::id::{AccountId, UserId, UserPfid};
 use countersign_token::secret::Secret;
+use serde_json::json;
 
 use super::{Error, Ops, require_account, require_administrator};
 use crate::caller::{Caller, Origin};
@@ -30,6 +31,7 @@ impl Ops {
         };
         let mut event = self.event(&actor, "user.create", ("user", user.id.to_string()), &Origin::default());
         event.account = Some(account.id);
+        event.detail = json!({ "email": user.email }).to_string();
         let row = user.clone();
         let membership = Membership { user: user.id, account: account.id, created_at: now };
         let written = self

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use countersign_store::{Account, Page, Zone, ZoneFilter};
 use countersign_token::id::{AccountId, ZoneId};
+use serde_json::json;
 
 use super::account::part;
 use super::{Error, Ops, parse_name, require_account, require_administrator};
@@ -19,6 +20,7 @@ impl Ops {
         let zone = Zone { id: ZoneId::generate(&self.entropy), account: *account, name, created_at: now };
         let mut event = self.event(&actor, "zone.create", ("zone", zone.id.to_string()), &Origin::default());
         event.account = Some(*account);
+        event.detail = json!({ "name": zone.name }).to_string();
         let row = zone.clone();
         let written = self
             .store
