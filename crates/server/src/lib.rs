@@ -16,6 +16,7 @@ pub mod management;
 pub mod metrics;
 pub mod ops;
 pub mod propagation;
+pub mod sweeper;
 
 // The operations' arguments and answers are made of these; who calls the operations names them through here.
 pub use {countersign_store as store, countersign_token as token};

@@ -27,6 +27,7 @@ use crate::management::{self, App};
 use crate::metrics::Metrics;
 use crate::ops::pages::Pages;
 use crate::ops::{Node, Ops};
+use crate::sweeper;
 
 pub(crate) mod accept;
 mod http;
@@ -85,6 +86,7 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Background {
     tasks: Tasks,
+    /// Of the flusher and the sweeper.
     flusher: CancellationToken,
     follower: CancellationToken,
 }
@@ -92,6 +94,7 @@ struct Background {
 const WRITER: &str = "writer";
 const FOLLOWER: &str = "follower";
 const FLUSHER: &str = "flusher";
+const SWEEPER: &str = "sweeper";
 const MANAGEMENT: &str = "management";
 const GATE: &str = "gate";
 
@@ -153,6 +156,11 @@ impl Server {
         let flush = flusher::run(store.clone(), Arc::clone(&index), background.flusher.clone());
         background.tasks.spawn(FLUSHER, async {
             flush.await;
+            Ok(())
+        });
+        let sweep = sweeper::run(store.clone(), clock.clone(), background.flusher.clone());
+        background.tasks.spawn(SWEEPER, async {
+            sweep.await;
             Ok(())
         });
 
@@ -227,6 +235,7 @@ impl Background {
         let mut outcomes = vec![self.tasks.finish(MANAGEMENT, patience).await, self.tasks.finish(GATE, patience).await];
         self.flusher.cancel();
         outcomes.push(self.tasks.finish(FLUSHER, FINISH_TIMEOUT).await);
+        outcomes.push(self.tasks.finish(SWEEPER, FINISH_TIMEOUT).await);
         self.follower.cancel();
         outcomes.push(self.tasks.finish(FOLLOWER, FINISH_TIMEOUT).await);
         // It ends by itself now that nobody holds the store any more.

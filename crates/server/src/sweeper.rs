@@ -1,0 +1,30 @@
+//! Takes the rows of deleted credentials away, once no node can still need them to learn of the deletion.
+
+use std::time::Duration;
+
+use countersign_store::Store;
+use countersign_token::time::Clock;
+use tokio_util::sync::CancellationToken;
+
+/// How often to look.
+const EVERY: Duration = Duration::from_secs(3600);
+
+/// How long a deleted row is kept. A node that slept longer finds itself behind the horizon, and reloads everything.
+const KEPT_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
+
+/// Sweeps until `stop`. A sweep that fails is tried again the next time.
+pub async fn run(store: Store, clock: Clock, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        match store.sweep_tombstones(clock.now().saturating_add_micros(-KEPT_MICROS)).await {
+            Ok(0) => {}
+            Ok(swept) => tracing::info!(swept, "rows of credentials deleted a week ago are gone"),
+            Err(error) => tracing::warn!(error = %error, "deleted rows could not be swept; the next round tries again"),
+        }
+    }
+}
