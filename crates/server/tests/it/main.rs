@@ -28,5 +28,6 @@ mod restart;
 mod rotate;
 mod route;
 mod snapshot;
+mod sweep;
 mod update;
 mod world;

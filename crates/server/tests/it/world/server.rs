@@ -67,7 +67,7 @@ impl Outside {
 }
 
 impl World {
-    fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         Clock::Manual(self.clock.clone())
     }
 
