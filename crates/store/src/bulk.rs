@@ -9,15 +9,16 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
 use crate::error::Error;
 
-/// How many rows one statement takes. Few sizes, so that few statements are kept prepared.
-const SIZES: [usize; 4] = [64, 16, 4, 1];
+/// How many rows one statement takes. Few sizes, so that few statements are kept prepared; none large, because SQLite
+/// looks up each place among all the places of its statement.
+const SIZES: [usize; 3] = [16, 4, 1];
 
 /// A query whose values are still being bound.
 pub(crate) type Binding = Query<'static, Any, AnyArguments>;
 
 /// One statement for each number of rows.
 #[derive(Debug)]
-pub(crate) struct Bulk([(usize, Arc<str>); 4]);
+pub(crate) struct Bulk([(usize, Arc<str>); SIZES.len()]);
 
 impl Bulk {
     /// The statement is `before`, then as many tuples of `columns` places as there are rows, then `after`.

@@ -219,8 +219,9 @@ pub(crate) const HEAD_AND_CHANGES: &str = concat!(
      ORDER BY service_token.revision, id"
 );
 
-/// Every service token that lives, in the order of the table.
-pub(crate) const EVERYTHING: &str = concat!("SELECT ", feed_columns!(), " FROM service_token WHERE deleted_at IS NULL");
+/// Every service token that lives. The sign keeps SQLite from reading the table row by row through an index.
+pub(crate) const EVERYTHING: &str =
+    concat!("SELECT ", feed_columns!(), " FROM service_token WHERE +deleted_at IS NULL");
 
 pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
     read_change_columns(Columns::of("service_token", row))

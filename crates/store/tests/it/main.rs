@@ -10,6 +10,7 @@
 )]
 
 mod audit;
+mod crash;
 mod entity;
 mod feed;
 mod list;
