@@ -17,6 +17,7 @@ on_both! {
     jobs_that_wait_together_share_a_commit,
     a_job_that_fails_before_writing_costs_the_others_nothing,
     a_job_that_fails_after_writing_fails_alone,
+    a_conflict_that_shows_with_the_batch_is_its_jobs_own,
     a_swallowed_failure_is_a_failure,
     a_change_without_an_event_is_rolled_back,
     revisions_are_in_order_under_concurrency,
@@ -191,6 +192,25 @@ async fn a_job_that_fails_after_writing_fails_alone(world: World) {
     assert_eq!(store.count_service_tokens(&countersign_store::ServiceTokenFilter::all(owner)).await.unwrap(), 2);
     let chain = store.verify_audit_chain(&mut |_| ()).await.unwrap();
     assert_eq!((chain.events, chain.broken), (2, None));
+}
+
+async fn a_conflict_that_shows_with_the_batch_is_its_jobs_own(world: World) {
+    let store = world.open().await;
+    let owner = world.owner();
+    let (first, second) = (world.token(owner, "first", 1), world.token(owner, "second", 2));
+    let silent = {
+        let (store, token) = (store.store.clone(), world.token(owner, "silent", 3));
+        boxed(async move {
+            let written = write!(store, [token], |tx| { tx.insert_service_token(&token).await });
+            written.await.map(|written| written.revision)
+        })
+    };
+    let jobs = vec![inserting(&store, &first), inserting(&store, &first), silent, inserting(&store, &second)];
+    let outcomes = together(&store, jobs).await;
+    assert_eq!(outcomes[0].clone().unwrap(), Some(Revision::new(1)));
+    assert!(matches!(outcomes[1], Err(Error::Conflict { .. })), "{outcomes:?}");
+    assert!(matches!(outcomes[2], Err(Error::Unaudited)), "{outcomes:?}");
+    assert_eq!(outcomes[3].clone().unwrap(), Some(Revision::new(2)));
 }
 
 async fn a_swallowed_failure_is_a_failure(world: World) {
