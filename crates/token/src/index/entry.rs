@@ -109,18 +109,19 @@ const REACH_SHIFT: u32 = 24;
 const REACH_MAX: u32 = 255;
 
 impl Entry {
-    /// The content, and a ticket to ask later whether it still is. Waits while a change is being written.
+    /// The content, and a ticket: only if nothing is written until it is shown again is the content all of one moment.
+    /// Waits while a change is being written.
     #[inline]
     pub(crate) fn read(&self) -> (Words, Ticket) {
+        let mut waited = 0;
         loop {
             let ticket = Ticket(self.sequence.load(Ordering::Acquire));
             if ticket.0 & 1 == 0 {
-                let words = self.words();
-                if self.is_unchanged(ticket) {
-                    return (words, ticket);
-                }
+                return (self.words(), ticket);
             }
-            std::hint::spin_loop();
+            // A change is a few stores, unless its writer has lost the processor.
+            waited += 1;
+            if waited % 64 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
     }
 
@@ -130,6 +131,12 @@ impl Entry {
         // Every read before this line happens before the sequence is read again.
         fence(Ordering::Acquire);
         self.sequence.load(Ordering::Relaxed) == ticket.0
+    }
+
+    /// Whether a change is being written at this moment.
+    #[cfg(test)]
+    pub(crate) fn is_changing(&self) -> bool {
+        self.sequence.load(Ordering::Acquire) & 1 == 1
     }
 
     #[inline]
@@ -237,3 +244,70 @@ impl Entry {
 /// Stands for one content of one entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket(u32);
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, EntryKind, NUMBER, State, Words};
+    use crate::index::hash::Key;
+    use crate::time::Timestamp;
+    use std::sync::atomic::Ordering;
+
+    fn words(number: u64) -> Words {
+        Words { digest: [number; 3], state: State::new(EntryKind::Api, None), account: 3 }
+    }
+
+    #[test]
+    fn a_ticket_is_void_from_the_start_of_a_change() {
+        let entry = Entry::default();
+        assert!(!entry.is_used());
+        entry.fill(Key([1, 2]), 7, &words(1));
+        let (before, ticket) = entry.read();
+        assert_eq!((before.digest, entry.key(), entry.handle()), ([1; 3], Key([1, 2]), 7));
+        assert!(entry.is_unchanged(ticket));
+        entry.replace(&words(2), || assert!(!entry.is_unchanged(ticket)));
+        assert!(!entry.is_unchanged(ticket));
+        let (after, ticket) = entry.read();
+        assert_eq!((after.digest, entry.key(), entry.handle()), ([2; 3], Key([1, 2]), 7));
+        assert!(entry.is_unchanged(ticket));
+    }
+
+    #[test]
+    fn a_used_slot_never_looks_unused_again() {
+        let entry = Entry::default();
+        entry.fill(Key([1, 2]), 7, &words(1));
+        entry.extend_reach(300);
+        entry.sequence.fetch_or(NUMBER - 1, Ordering::Relaxed);
+        entry.replace(&words(2), || ());
+        assert!(entry.is_used());
+        assert_eq!(entry.reach(), None, "the reach outlasts the numbers");
+    }
+
+    #[test]
+    fn the_reach_only_grows() {
+        let entry = Entry::default();
+        assert_eq!(entry.reach(), Some(0));
+        for (distance, reach) in [(0, Some(1)), (5, Some(6)), (2, Some(6)), (253, Some(254)), (254, None)] {
+            entry.extend_reach(distance);
+            assert_eq!(entry.reach(), reach, "{distance}");
+        }
+    }
+
+    #[test]
+    fn states_hold_an_end_of_56_bits() {
+        let check = |expires_at: i64, now: i64, expected: bool| {
+            let state = State::new(EntryKind::Service, Some(Timestamp::from_micros(expires_at)))
+                .with(State::DISABLED, true)
+                .with(State::REVOKED, false);
+            assert!(state.has(State::DISABLED) && !state.has(State::REVOKED) && !state.has(State::DELETED));
+            assert_eq!(state.kind(), EntryKind::Service);
+            assert_eq!(state.is_expired(Timestamp::from_micros(now)), expected, "{expires_at} at {now}");
+        };
+        check(5, 4, false);
+        check(5, 5, true);
+        check(-5, 0, true);
+        check(Timestamp::MAX.as_micros(), 1 << 55, false);
+        check(Timestamp::MAX.as_micros(), 1 << 56, true);
+        let forever = State::new(EntryKind::Management, None);
+        assert!(!forever.is_expired(Timestamp::MAX) && forever.kind() == EntryKind::Management);
+    }
+}

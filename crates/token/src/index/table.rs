@@ -144,7 +144,11 @@ impl Shard {
 
     /// Moves the mark of the entry that has this handle, if that is news.
     pub(crate) fn mark_seen(&self, hash: u64, handle: u32, secs: u32) {
-        let mut table = self.table.load();
+        self.mark_seen_in(self.load(), hash, handle, secs);
+    }
+
+    /// The same from a table on, which may have been replaced meanwhile.
+    pub(super) fn mark_seen_in(&self, mut table: Held, hash: u64, handle: u32, secs: u32) {
         loop {
             match table.find_handle(hash, handle) {
                 Some((slot, entry)) if entry.mark_seen(secs) => table.set_marked(slot),

@@ -1,13 +1,15 @@
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
+use std::thread;
 
-use super::{DELETIONS_KEPT, Index, SeenMark, SeenSubject};
+use super::{DELETIONS_KEPT, Index, SeenMark, SeenSubject, State};
 use crate::credential::Credential;
 use crate::demand::Demand;
 use crate::digest::{BearerKind, Digest, InstallationKey};
 use crate::entropy::Entropy;
 use crate::feed::{ApiTokenStatus, Change, Grant, Revision, Subject, TokenOwner};
-use crate::id::{AccountId, ApiTokenId, ClientId, ManagementTokenId, Partition, ServiceTokenId, UserId};
+use crate::id::{AccountId, ApiTokenId, ClientId, EnvironmentId, ManagementTokenId, Partition, ServiceTokenId, UserId};
 use crate::permission::Permission;
 use crate::service_token::Owner;
 use crate::time::Timestamp;
@@ -119,6 +121,90 @@ fn marks_are_handed_out_once_a_second() {
     assert_eq!(index.last_seen(&client_id), Some(later(1_000_000)));
     assert_eq!(drained(), [SeenMark { subject, at: later(1_000_000) }]);
     assert_eq!(index.last_seen(&ClientId::from_bytes([4; 16])), None);
+}
+
+#[test]
+fn marks_outlast_the_table_that_they_were_set_in() {
+    let index = index();
+    let client_id = ClientId::from_bytes([3; 16]);
+    apply(&index, 1, service_token(client_id, index.digest_key().pair(&client_id, "x"), false));
+    let Decision::Allow(verified) = admits(&index, client_id, "x") else { panic!("refused") };
+    let hash = verified.handle.hash;
+    let shard = index.shard(hash).unwrap();
+    let drained = || {
+        let mut marks = Vec::new();
+        index.drain_seen(&mut |mark| marks.push(mark.at));
+        marks
+    };
+    // Set before the table is replaced.
+    index.mark_seen(&verified, NOW);
+    index.rebuild(&mut shard.write());
+    assert_eq!(index.last_seen(&client_id), Some(NOW));
+    assert_eq!(drained(), [NOW]);
+    // Drained before: kept, and not handed out again.
+    index.rebuild(&mut shard.write());
+    assert_eq!(index.last_seen(&client_id), Some(NOW));
+    assert_eq!(drained(), []);
+    // Set in a table that is replaced already.
+    let replaced = shard.load();
+    index.rebuild(&mut shard.write());
+    let later = Timestamp::from_secs(NOW.as_secs() + 1);
+    shard.mark_seen_in(replaced, hash, verified.handle.number, u32::try_from(later.as_secs()).unwrap());
+    assert_eq!(index.last_seen(&client_id), Some(later));
+    assert_eq!(drained(), [later]);
+}
+
+#[test]
+fn a_judgement_is_of_one_moment() {
+    let index = index();
+    let client_id = ClientId::from_bytes([3; 16]);
+    let digest = index.digest_key().pair(&client_id, "x");
+    apply(&index, 1, service_token(client_id, digest, false));
+    let asked = Cell::new(0);
+    let deleted = index.place_of_client(&client_id).judge(|candidate| {
+        asked.set(asked.get() + 1);
+        if asked.get() == 1 {
+            apply(&index, 2, service_token(client_id, digest, true));
+        }
+        candidate.words.state.has(State::DELETED)
+    });
+    assert_eq!((asked.get(), deleted), (2, true), "a change came in between");
+}
+
+#[test]
+fn an_entry_and_its_record_change_together() {
+    let index = index();
+    let client_id = ClientId::from_bytes([3; 16]);
+    let digest = index.digest_key().pair(&client_id, "x");
+    apply(&index, 1, service_token(client_id, digest, false));
+    let Decision::Allow(verified) = admits(&index, client_id, "x") else { panic!("refused") };
+    let place = index.place_of_client(&client_id);
+    let entry = place.table.as_ref().unwrap().find(place.hash, place.key).0.unwrap();
+    thread::scope(|scope| {
+        // While somebody reads the record, a change of it waits: so must whoever reads the entry then.
+        index.look(verified.handle, |record| {
+            scope.spawn(|| apply(&index, 2, service_token(client_id, digest, true)));
+            let is_changing = (0..50_000_000).any(|_| {
+                thread::yield_now();
+                entry.is_changing()
+            });
+            assert!(is_changing && record.detail.is_some());
+        });
+    });
+    assert!(index.describe(verified.handle).is_none());
+}
+
+#[test]
+fn a_deleted_environment_stays_deleted() {
+    let index = index();
+    let id = EnvironmentId::generate(NOW, Partition::MAX, &Entropy::seeded(1));
+    let environment = |deleted| Subject::Environment { id, account: ACCOUNT, deleted };
+    for (revision, deleted, expected) in
+        [(2, false, Some(ACCOUNT)), (4, true, None), (3, false, None), (5, false, None)]
+    {
+        apply(&index, revision, environment(deleted));
+        assert_eq!(index.environment_account(&id), expected, "{revision}");
+    }
 }
 
 #[test]
