@@ -7,7 +7,13 @@
 //! cargo bench -p countersign-server --bench creates              SQLite in a temporary directory below target/
 //! cargo bench -p countersign-server --bench creates -- --database-url postgres://…
 //! ```
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a benchmark is run by hand")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark is run by hand, and fails by panicking"
+)]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures with the real clock")]
 
 use std::fs::File;
