@@ -141,3 +141,12 @@ fn every_path_in_the_architecture_exists() {
         .collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:?}");
 }
+
+/// What the page shows is the file that the conformance suite runs.
+#[test]
+fn the_configuration_in_the_documents_is_the_one_that_is_tested() {
+    let docs = root().join("docs");
+    let page = std::fs::read_to_string(docs.join("gate-nginx.md")).unwrap();
+    let tested = std::fs::read_to_string(docs.join("nginx/countersign.conf")).unwrap();
+    assert!(page.contains(&format!("```nginx\n{tested}```\n")), "docs/gate-nginx.md shows another configuration");
+}
