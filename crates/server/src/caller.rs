@@ -1,14 +1,14 @@
 //! Who calls the management API, and what they may do.
 //!
 //! Callers are credentials too: they are looked up in the same index as everything else. An operation does not take a
-//! caller but a [`Permit`], which only [`Caller::permit`] makes: the right is visible in the signature, and without it
-//! the code does not compile.
+//! caller but a [`Permit`], which only [`Caller::permit`] makes (and [`Permit::of_operator`], for commands): the right is
+//! visible in the signature, and without it the code does not compile.
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use countersign_store::AuditActor;
+use countersign_store::{Account, AuditActor};
 use countersign_token::feed::TokenOwner;
 use countersign_token::id::{AccountId, UserId};
 use countersign_token::index::{Detail, Index};
@@ -66,6 +66,11 @@ pub struct Permit<R> {
 }
 
 impl<R: Right> Permit<R> {
+    /// The permit of whoever runs a command on the store itself, on an account that they have read there.
+    pub fn of_operator(account: &Account) -> Self {
+        Self { owner: Owner { account: account.id, zone: None }, actor: Caller::Operator.actor(), right: PhantomData }
+    }
+
     /// The account or zone whose tokens may be read or changed.
     pub fn owner(&self) -> Owner {
         self.owner

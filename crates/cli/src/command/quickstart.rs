@@ -6,18 +6,14 @@ use std::env;
 use std::path::Path;
 
 use clap::Args;
-use countersign_server::caller::{Caller, Origin, Place, Write};
+use countersign_server::caller::{Caller, Origin, Permit, Write};
 use countersign_server::config::Settings;
 use countersign_server::config::key::KeySource;
 use countersign_server::lifecycle::{self, Listening};
 use countersign_server::ops::{CreateServiceToken, Initialised, Issued, Ops};
 use countersign_server::store::{Database, Page};
-use countersign_server::token::digest::InstallationKey;
 use countersign_server::token::duration::TokenDuration;
-use countersign_server::token::entropy::Entropy;
-use countersign_server::token::feed::{Change, Revision, Subject};
 use countersign_server::token::id::AccountId;
-use countersign_server::token::index::Index;
 use countersign_server::token::service_token::Name;
 use countersign_server::token::time::Clock;
 
@@ -103,11 +99,7 @@ async fn prepare(ops: &Ops, first: &First) -> anyhow::Result<Greeting> {
 }
 
 async fn demonstrate(ops: &Ops, made: &Initialised) -> anyhow::Result<Issued> {
-    // Rights are asked of an index. This one has to know the account and no secret, so that any key will do.
-    let index = Index::new(InstallationKey::generate(&Entropy::System).digest_key(), &Entropy::System);
-    let subject = Subject::Account { id: made.account.id, pfid: made.account.pfid };
-    index.apply(&Change { revision: Revision::new(1), subject });
-    let permit = Caller::Operator.permit::<Write>(&index, Place::Account(made.account.id))?;
+    let permit = Permit::<Write>::of_operator(&made.account);
     let new = CreateServiceToken {
         name: Name::parse(DEMONSTRATION_NAME)?,
         duration: TokenDuration::parse(DEMONSTRATION_DURATION)?,
