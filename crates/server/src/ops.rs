@@ -159,9 +159,16 @@ impl Ops {
         if let Some(follower) = follower {
             return follower.max_staleness();
         }
-        match self.store.installation().await {
-            Ok(Some(installation)) => installation.max_staleness,
-            Ok(None) | Err(_) => countersign_store::Installation::MAX_STALENESS,
+        // A guess that is too short would break the promise, and the change is committed: wait until it can be read.
+        loop {
+            match self.store.installation().await {
+                Ok(Some(installation)) => return installation.max_staleness,
+                Ok(None) => return countersign_store::Installation::MAX_STALENESS,
+                Err(error) => {
+                    tracing::warn!(error = %error, "cannot read how long a change may take to spread; trying again")
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
