@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod ops;
 pub mod propagation;
 pub mod sweeper;
+mod urlencoded;
 
 // The operations' arguments and answers are made of these; who calls the operations names them through here.
 pub use {countersign_store as store, countersign_token as token};

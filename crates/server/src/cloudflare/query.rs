@@ -5,6 +5,7 @@ use http::request::Parts;
 
 use super::Error;
 use super::error::Invalid;
+use crate::urlencoded;
 
 /// The largest page, and the page of whoever names no size: older clients read the first page only, and must find
 /// everything there.
@@ -35,15 +36,10 @@ impl Paging {
 
 impl Query {
     fn parse(query: &str) -> Result<Self, Invalid> {
-        let mut parameters = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (Some(name), Some(value)) = (decode(name), decode(value)) else {
-                return Err(invalid("the query is not percent-encoded UTF-8"));
-            };
-            parameters.push((name, value));
+        match urlencoded::parse(query) {
+            Some(parameters) => Ok(Self(parameters)),
+            None => Err(invalid("the query is not percent-encoded UTF-8")),
         }
-        Ok(Self(parameters))
     }
 
     /// A parameter's value; `None` if it is absent.
@@ -85,24 +81,6 @@ impl Query {
 
 fn invalid(detail: &str) -> Invalid {
     Invalid { detail: detail.to_owned(), pointer: None }
-}
-
-/// `+` is a space and `%XX` a byte; `None` if the bytes are not UTF-8 or an escape is cut off.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let (high, low) = (rest.next()?, rest.next()?);
-                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-                digit(high)? << 4 | digit(low)?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 impl<S: Sync> FromRequestParts<S> for Query {
