@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use countersign_store::{AuditActor, AuditEvent, Store};
 use countersign_token::api_token::{ApiTokenScope, Claims};
-use countersign_token::digest::{DigestKey, InstallationKey};
+use countersign_token::digest::{DigestKey, InstallationKey, MacKey};
 use countersign_token::entropy::Entropy;
 use countersign_token::feed::{ApiTokenStatus, Revision};
 use countersign_token::id::{AccountId, InstallationId};
@@ -116,6 +116,11 @@ impl Ops {
     /// The store that is worked on.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The key that marks the forms which this installation has handed out: on every node the same.
+    pub fn form_key(&self) -> MacKey {
+        self.key.form_key()
     }
 
     /// Waits until a committed change is in force as far as it must be before the answer leaves: on this node always, and

@@ -100,6 +100,16 @@ impl InstallationKey {
         self.derive(&[b"countersign api token signature\0", key_id.as_bytes()])
     }
 
+    /// The key that marks the forms which this installation has handed out.
+    pub fn form_key(&self) -> MacKey {
+        self.derive(&[b"countersign form"])
+    }
+
+    /// The key that signs the links of invitations.
+    pub fn invite_key(&self) -> MacKey {
+        self.derive(&[b"countersign invite signature"])
+    }
+
     /// What the store keeps to notice a lost or foreign key. It reveals nothing of the key.
     pub fn check_value(&self) -> [u8; 32] {
         self.mac(&[b"countersign check value"])
@@ -253,7 +263,13 @@ mod tests {
     fn derived_keys_differ() {
         let key = InstallationKey::generate(&Entropy::seeded(2));
         let mac = |key: MacKey| key.mac(&[b"x"]);
-        let all = [mac(key.audit_key()), mac(key.jwt_key("1")), mac(key.jwt_key("2")), key.check_value()];
+        let all = [
+            mac(key.audit_key()),
+            mac(key.jwt_key("1")),
+            mac(key.jwt_key("2")),
+            mac(key.form_key()),
+            key.check_value(),
+        ];
         for (index, one) in all.iter().enumerate() {
             assert!(!all[..index].contains(one));
         }
