@@ -16,7 +16,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import live
 import report
 from load import Load, change
-from proxy import PATIENCE, Application, Client, Nginx, StandIn, credentials
+from proxy import Application, Nginx, StandIn
+from wire import PATIENCE, Client, credentials
 
 IDENTITY = ("Countersign-Kind", "Countersign-Token-Id", "Countersign-Token-Name", "Countersign-Client-Id",
             "Countersign-Account-Id", "Countersign-Zone-Id", "Countersign-Environment-Id")
@@ -262,14 +263,14 @@ class UnderLoad:
 
     def test_rotation_with_grace(self):
         old = self.create()
-        with_old = Load(self.nginx.port, old)
+        with_old = Load(self.nginx.port, credentials(old))
         try:
             with_old.wait(50)
             until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
             new = self.api("POST", f"/{old['id']}/rotate", {"previous_client_secret_expires_at": until.isoformat()})
             self.assertNotEqual(new["client_secret"], old["client_secret"])
             rotated = time.monotonic()
-            with_new = Load(self.nginx.port, new)
+            with_new = Load(self.nginx.port, credentials(new))
             try:
                 with_old.wait(100, since=rotated)
                 with_new.wait(100, since=rotated)
@@ -286,7 +287,7 @@ class UnderLoad:
     def test_rotations_without_grace(self):
         token = self.create()
         for _ in range(5):
-            load = Load(self.nginx.port, token)
+            load = Load(self.nginx.port, credentials(token))
             try:
                 load.wait(20)
                 rotated = []
@@ -300,7 +301,7 @@ class UnderLoad:
 
     def test_disabled_and_enabled_again_and_again(self):
         token = self.create()
-        load = Load(self.nginx.port, token)
+        load = Load(self.nginx.port, credentials(token))
         changes = []
         try:
             load.wait(10)
@@ -322,7 +323,7 @@ class UnderLoad:
 
     def test_deleted(self):
         token = self.create()
-        load = Load(self.nginx.port, token)
+        load = Load(self.nginx.port, credentials(token))
         try:
             load.wait(30)
             gone = change((401, "invalid"), lambda: self.api("DELETE", f"/{token['id']}"))

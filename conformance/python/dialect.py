@@ -3,21 +3,17 @@
 import collections
 import concurrent.futures
 import datetime
-import http.client
 import inspect
 import itertools
 import json
-import os
 import re
-import types
 import unittest
-import urllib.parse
 
 import cloudflare
 import httpx
 
-with open(os.environ["CONFORMANCE_INSTALLATION"], encoding="utf-8") as described:
-    LIVE = json.load(described, object_hook=lambda fields: types.SimpleNamespace(**fields))
+import wire
+from installation import LIVE
 
 SECRET = re.compile(r"csec_[0-9A-Za-z]{46}")
 YEAR = datetime.timedelta(hours=8760)
@@ -88,16 +84,8 @@ def connect(**options):
 
 def ask(pair, demand=None):
     """What the gate says to a pair: status, reason and headers, as a proxy would see them."""
-    gate = urllib.parse.urlsplit(LIVE.gate)
-    connection = http.client.HTTPConnection(gate.hostname, gate.port, timeout=30)
-    try:
-        connection.request("GET", f"/verify?{demand or 'account_id=' + LIVE.account_id}", headers={
-            "CF-Access-Client-Id": pair["client_id"], "CF-Access-Client-Secret": pair["client_secret"]})
-        response = connection.getresponse()
-        response.read()
-        return response.status, response.getheader("Countersign-Reason"), response.headers
-    finally:
-        connection.close()
+    answer = wire.ask(LIVE.gate, wire.credentials(pair), demand or f"account_id={LIVE.account_id}")
+    return answer.status, answer.reason, answer.headers
 
 
 def with_secret(pair, secret):

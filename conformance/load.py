@@ -5,7 +5,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from proxy import PATIENCE, Client, credentials
+from wire import PATIENCE, Client
 
 
 class Asked(NamedTuple):
@@ -32,23 +32,23 @@ def change(outcome, call):
 
 
 class Load:
-    """Some clients that ask with one pair, each over a connection of its own, as fast as they are answered."""
+    """Some clients that ask with one credential, each over a connection of its own, as fast as they are answered."""
 
-    def __init__(self, port, pair, clients=3):
+    def __init__(self, port, headers, path="/", clients=3):
         self._stop = threading.Event()
         self._grown = threading.Condition()
         self._problems = []
         self.asked = [[] for _ in range(clients)]
-        self._threads = [threading.Thread(target=self._ask, args=(port, pair, asked)) for asked in self.asked]
+        self._threads = [threading.Thread(target=self._ask, args=(port, headers, path, asked)) for asked in self.asked]
         for thread in self._threads:
             thread.start()
 
-    def _ask(self, port, pair, asked):
+    def _ask(self, port, headers, path, asked):
         client = Client(port)
         try:
             while not self._stop.is_set():
                 began = time.monotonic()
-                answer = client.request(credentials(pair))
+                answer = client.request(headers, path=path)
                 outcome = (answer.status, answer.reason)
                 with self._grown:
                     asked.append(Asked(began, time.monotonic(), outcome))
