@@ -150,6 +150,16 @@ impl MacKey {
     pub fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
         mac(&self.0, parts)
     }
+
+    /// The same as 64 lower-case hexadecimal digits, for what travels as text.
+    pub fn mac_hex(&self, parts: &[&[u8]]) -> String {
+        encode_hex(&self.mac(parts))
+    }
+
+    /// Whether `text` is what [`MacKey::mac_hex`] gives, in a time that doesn't depend on where it differs.
+    pub fn is_mac_hex(&self, parts: &[&[u8]], text: &str) -> bool {
+        self.mac_hex(parts).as_bytes().ct_eq(text.as_bytes()).into()
+    }
 }
 
 impl fmt::Debug for MacKey {
@@ -211,7 +221,7 @@ mod tests {
 
     use super::{BearerKind, Digest, InstallationKey, MacKey, hash_mac};
     use crate::entropy::Entropy;
-    use crate::id::ClientId;
+    use crate::id::{ClientId, encode_hex};
 
     fn reference(key: &[u8], message: &[u8]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
@@ -243,6 +253,17 @@ mod tests {
         fn a_mac_is_of_its_parts_together(key: [u8; 32], one: Vec<u8>, other: Vec<u8>) {
             let mac = MacKey::from_bytes(key).mac(&[&one, &other]);
             prop_assert_eq!(mac, reference(&key, &[one, other].concat()));
+        }
+    }
+
+    #[test]
+    fn a_mac_as_text_is_compared_whole() {
+        let key = MacKey::from_bytes([1; 32]);
+        let text = key.mac_hex(&[b"a", b"b"]);
+        assert_eq!(text, encode_hex(&key.mac(&[b"ab"])));
+        assert!(key.is_mac_hex(&[b"ab"], &text));
+        for other in ["", &text[1..], &format!("{text}0"), &text.to_uppercase(), &key.mac_hex(&[b"abc"])] {
+            assert!(!key.is_mac_hex(&[b"ab"], other), "{other}");
         }
     }
 
