@@ -1,12 +1,10 @@
 //! What can go wrong between a call and its answer.
 
-use std::fmt;
-
 use countersign_token::id::IdError;
 
-/// Why a call gave no result. No variant carries a credential.
+/// Why a call gave no result, where `R` is how the dialect refuses. No variant carries a credential.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum Error<R> {
     /// The base address is not one of an HTTP server.
     #[error("`{given}` is not an http:// or https:// address")]
     Address {
@@ -41,7 +39,7 @@ pub enum Error {
     },
     /// The server refused, and said why.
     #[error(transparent)]
-    Refused(Refusal),
+    Refused(R),
     /// The answer is not in the dialect's form.
     #[error("the server answered {status} with something that is not this API: {problem}")]
     Unexpected {
@@ -52,9 +50,9 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl<R> Error<R> {
     /// The refusal, if the server gave one.
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&R> {
         match self {
             Self::Refused(refusal) => Some(refusal),
             Self::Address { .. }
@@ -74,62 +72,5 @@ impl Error {
             Self::Address { .. } | Self::Credential | Self::Id { .. } | Self::Setup(_) | Self::Encryption(_) => true,
             Self::Refused(_) | Self::Unexpected { .. } => false,
         }
-    }
-}
-
-/// An error envelope.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Refusal {
-    /// The HTTP status.
-    pub status: u16,
-    /// What the envelope lists, in its order; at least one.
-    pub problems: Vec<Problem>,
-    /// The `x-request-id` of the answer, to look for in the server's log.
-    pub request_id: Option<String>,
-}
-
-impl Refusal {
-    /// Whether any problem has this code.
-    pub fn has_code(&self, code: i64) -> bool {
-        self.problems.iter().any(|problem| problem.code == code)
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, problem) in self.problems.iter().enumerate() {
-            if position > 0 {
-                f.write_str("; ")?;
-            }
-            write!(f, "{problem}")?;
-        }
-        write!(f, " [HTTP {}]", self.status)
-    }
-}
-
-/// One entry of an error envelope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The dialect's number for it.
-    pub code: i64,
-    /// What the server says.
-    pub message: String,
-    /// JSON pointer to the field of the request that caused it.
-    pub pointer: Option<String>,
-    /// Problems behind this one.
-    pub chain: Vec<Problem>,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {}", self.message, self.code)?;
-        if let Some(pointer) = &self.pointer {
-            write!(f, " at {pointer}")?;
-        }
-        f.write_str(")")?;
-        for behind in &self.chain {
-            write!(f, ": {behind}")?;
-        }
-        Ok(())
     }
 }

@@ -1,14 +1,15 @@
-//! Typed HTTP client of Countersign's management API.
+//! Typed HTTP client of Countersign's management API, in both of its dialects.
 //!
-//! [`Client`] speaks the Cloudflare dialect, so it works against Countersign and against every server that keeps the
-//! same contract. It sends each request once: a create that is repeated after a lost answer makes a second token, and
-//! only the caller can tell whether that is wanted.
+//! [`cloudflare`] is about service tokens, [`prefactor`] about API tokens. Each works against Countersign and against
+//! every server that keeps the same contract. Both send each request once: a create that is repeated after a lost answer
+//! may make a second token, and only the caller can tell whether that is wanted.
 //!
 //! ```no_run
-//! use countersign_client::{Client, Credential, NewServiceToken, Scope};
+//! use countersign_client::Credential;
+//! use countersign_client::cloudflare::{Client, NewServiceToken, Scope};
 //!
-//! # async fn example() -> Result<(), countersign_client::Error> {
-//! let client = Client::new("http://127.0.0.1:8787", &Credential::api_token("csat_…"))?;
+//! # async fn example() -> Result<(), countersign_client::cloudflare::Error> {
+//! let client = Client::new("http://127.0.0.1:8787", &Credential::bearer("csat_…"))?;
 //! let scope = Scope::account("2f0c5b1be6f84e7f8a2d3c4b5a697887")?;
 //! let issued = client.create_service_token(&scope, &NewServiceToken::named("deploy")).await?;
 //! // The secret leaves the server only now. It has no `Display`, and its `Debug` shows nothing.
@@ -17,23 +18,31 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! ```no_run
+//! use countersign_client::Credential;
+//! use countersign_client::prefactor::{Client, NewApiToken, NewScope};
+//!
+//! # async fn example() -> Result<(), countersign_client::prefactor::Error> {
+//! let client = Client::new("http://127.0.0.1:8787", &Credential::bearer("eyJ…"))?;
+//! let new = NewApiToken { scope: NewScope::Account, expires_at: None };
+//! // With a key the call may be repeated: the same key gives the same token.
+//! let issued = client.create_api_token(&new, Some("5d1f…")).await?;
+//! let token: &str = issued.secret.expose();
+//! # let _ = token;
+//! # Ok(())
+//! # }
+//! ```
 
-mod client;
+pub mod cloudflare;
+mod connection;
 mod credential;
-mod envelope;
 mod error;
-mod scope;
-mod service_token;
+pub mod prefactor;
+mod text;
 
-pub use countersign_token::duration::TokenDuration;
-pub use countersign_token::id::{AccountId, ServiceTokenId, ZoneId};
 pub use countersign_token::secret::Secret;
 pub use countersign_token::time::{Clock, Timestamp};
 
-pub use crate::client::Client;
 pub use crate::credential::Credential;
-pub use crate::error::{Error, Problem, Refusal};
-pub use crate::scope::Scope;
-pub use crate::service_token::{
-    Grace, Issued, ListFilter, NewServiceToken, Pages, ServiceToken, UpdateServiceToken, Updated,
-};
+pub use crate::error::Error;

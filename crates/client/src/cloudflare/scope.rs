@@ -4,7 +4,7 @@ use std::fmt;
 
 use countersign_token::id::{AccountId, ZoneId};
 
-use crate::error::Error;
+use super::Error;
 
 /// The account or the zone whose tokens an operation is about. The two are separate namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Problem, Refusal};
+use super::{Error, Problem, Refusal};
+use crate::connection::Answer;
 
 /// One answer, success or not. Everything is optional, so that a foreign answer is judged here and not by the decoder.
 #[derive(Deserialize)]
@@ -16,8 +17,8 @@ struct Envelope<T> {
 
 /// Where in a list a page stands.
 #[derive(Clone, Copy, Deserialize)]
-pub(crate) struct ResultInfo {
-    pub(crate) total_pages: Option<u64>,
+pub(super) struct ResultInfo {
+    pub(super) total_pages: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -47,28 +48,24 @@ impl From<WireProblem> for Problem {
 }
 
 /// Reads an answer. Success is what the status says; the two can't differ on a server that keeps the contract.
-pub(crate) fn parse<T: DeserializeOwned>(
-    status: u16,
-    request_id: Option<String>,
-    body: &[u8],
-) -> Result<(T, Option<ResultInfo>), Error> {
-    let unexpected = |problem: String| Error::Unexpected { status, problem };
-    if (200..300).contains(&status) {
-        let envelope: Envelope<T> = serde_json::from_slice(body).map_err(|error| unexpected(error.to_string()))?;
+pub(super) fn parse<T: DeserializeOwned>(answer: Answer) -> Result<(T, Option<ResultInfo>), Error> {
+    if answer.is_success() {
+        let envelope: Envelope<T> =
+            serde_json::from_slice(&answer.body).map_err(|error| answer.unexpected(error.to_string()))?;
         if envelope.success != Some(true) {
-            return Err(unexpected("`success` is not true".to_owned()));
+            return Err(answer.unexpected("`success` is not true"));
         }
-        let result = envelope.result.ok_or_else(|| unexpected("`result` is missing".to_owned()))?;
+        let result = envelope.result.ok_or_else(|| answer.unexpected("`result` is missing"))?;
         return Ok((result, envelope.result_info));
     }
     // The result of a failure is null; whatever it may be, it is not wanted.
-    let envelope: Envelope<serde::de::IgnoredAny> =
-        serde_json::from_slice(body).map_err(|_foreign| unexpected("the body is not an error envelope".to_owned()))?;
+    let envelope: Envelope<serde::de::IgnoredAny> = serde_json::from_slice(&answer.body)
+        .map_err(|_foreign| answer.unexpected("the body is not an error envelope"))?;
     let problems: Vec<Problem> = envelope.errors.unwrap_or_default().into_iter().map(Problem::from).collect();
     if problems.is_empty() {
-        return Err(unexpected("the error envelope names no error".to_owned()));
+        return Err(answer.unexpected("the error envelope names no error"));
     }
-    Err(Error::Refused(Refusal { status, problems, request_id }))
+    Err(Error::Refused(Refusal { status: answer.status, problems, request_id: answer.request_id }))
 }
 
 #[cfg(test)]
@@ -76,7 +73,7 @@ mod tests {
     use super::*;
 
     fn check(status: u16, body: &str, expected: &str) {
-        let shown = match parse::<serde_json::Value>(status, None, body.as_bytes()) {
+        let shown = match parse::<serde_json::Value>(Answer { status, request_id: None, body: body.into() }) {
             Ok((result, _)) => result.to_string(),
             Err(error) => error.to_string(),
         };

@@ -1,4 +1,4 @@
-//! Sending requests.
+//! Sending requests, in whatever dialect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,8 @@ use reqwest::{Method, Url, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::credential::Credential;
-use crate::envelope::{self, ResultInfo};
 use crate::error::Error;
 
 /// How long a connection may take to be made.
@@ -20,18 +18,40 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// is bounded by the installation's `max_staleness`; this leaves room for a long one.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A caller's connection to one server. Cloning is cheap and shares the connections.
+/// No body.
+pub(crate) const NOTHING: Option<&()> = None;
+
+/// A caller's connection to one dialect of one server. Cloning is cheap and shares the connections.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Connection {
     http: reqwest::Client,
     base: String,
 }
 
-impl Client {
-    /// A client of the server at `address`, an `http://` or `https://` address. An address without a path means the
-    /// usual `/client/v4`; any other path is taken as it is.
-    pub fn new(address: &str, credential: &Credential) -> Result<Self, Error> {
-        let (base, encrypted) = parse_address(address)?;
+/// An answer, not yet opened.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) request_id: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Whether the status says that it was done.
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The error of an answer that is not in the dialect's form.
+    pub(crate) fn unexpected<R>(&self, problem: impl Into<String>) -> Error<R> {
+        Error::Unexpected { status: self.status, problem: problem.into() }
+    }
+}
+
+impl Connection {
+    /// A connection to the server at `address`. Where that has no path, the dialect stands at `usual_path`.
+    pub(crate) fn new<R>(address: &str, usual_path: &str, credential: &Credential) -> Result<Self, Error<R>> {
+        let (base, encrypted) = parse_address(address, usual_path)?;
         let http = reqwest::Client::builder()
             .user_agent(concat!("countersign-client/", env!("CARGO_PKG_VERSION")))
             .default_headers(credential.headers()?)
@@ -46,14 +66,14 @@ impl Client {
         Ok(Self { http, base })
     }
 
-    /// Sends one request, once, and opens the envelope of its answer.
-    pub(crate) async fn send<T: DeserializeOwned>(
+    /// Sends one request, once.
+    pub(crate) async fn send<R>(
         &self,
         method: Method,
         path: &str,
         query: &[(&str, &str)],
         body: Option<&(impl Serialize + Sync)>,
-    ) -> Result<(T, Option<ResultInfo>), Error> {
+    ) -> Result<Answer, Error<R>> {
         let given = || Error::Address { given: self.base.clone() };
         let mut url = Url::parse(&format!("{}/{path}", self.base)).map_err(|_invalid| given())?;
         if !query.is_empty() {
@@ -68,14 +88,14 @@ impl Client {
         let response = request.send().await.map_err(lost)?;
         let status = response.status().as_u16();
         let request_id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let body = response.bytes().await.map_err(lost)?;
-        envelope::parse(status, request_id, &body)
+        let body = response.bytes().await.map_err(lost)?.into();
+        Ok(Answer { status, request_id, body })
     }
 }
 
 /// How servers prove who they are: by the certificates that the platform trusts. A system without any is no obstacle to
 /// an unencrypted connection.
-fn encryption(wanted: bool) -> Result<ClientConfig, Error> {
+fn encryption<R>(wanted: bool) -> Result<ClientConfig, Error<R>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -89,7 +109,7 @@ fn encryption(wanted: bool) -> Result<ClientConfig, Error> {
 }
 
 /// The address with its path, without a slash at the end, and whether it is encrypted.
-fn parse_address(address: &str) -> Result<(String, bool), Error> {
+fn parse_address<R>(address: &str, usual_path: &str) -> Result<(String, bool), Error<R>> {
     let refused = || Error::Address { given: redacted(address) };
     let url = Url::parse(address).map_err(|_invalid| refused())?;
     let encrypted = match url.scheme() {
@@ -104,7 +124,7 @@ fn parse_address(address: &str) -> Result<(String, bool), Error> {
     }
     let origin = url.origin().ascii_serialization();
     let path = match url.path().trim_end_matches('/') {
-        "" => "/client/v4",
+        "" => usual_path,
         path => path,
     };
     Ok((format!("{origin}{path}"), encrypted))
@@ -121,9 +141,10 @@ fn redacted(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prefactor::Refusal;
 
     fn check(address: &str, expected: &str) {
-        let shown = match parse_address(address) {
+        let shown = match parse_address::<Refusal>(address, "/usual/path") {
             Ok((base, _)) => base,
             Err(error) => error.to_string(),
         };
@@ -132,12 +153,12 @@ mod tests {
 
     #[test]
     fn addresses() {
-        check("http://127.0.0.1:8787", "http://127.0.0.1:8787/client/v4");
-        check("http://127.0.0.1:8787/", "http://127.0.0.1:8787/client/v4");
+        check("http://127.0.0.1:8787", "http://127.0.0.1:8787/usual/path");
+        check("http://127.0.0.1:8787/", "http://127.0.0.1:8787/usual/path");
         check("http://127.0.0.1:8787/client/v4/", "http://127.0.0.1:8787/client/v4");
         check("https://api.example.com/client/v4", "https://api.example.com/client/v4");
         check("https://example.com/countersign", "https://example.com/countersign");
-        check("http://[::1]:8787", "http://[::1]:8787/client/v4");
+        check("http://[::1]:8787", "http://[::1]:8787/usual/path");
         check("127.0.0.1:8787", "`127.0.0.1:8787` is not an http:// or https:// address");
         check("ftp://example.com", "`ftp://example.com` is not an http:// or https:// address");
         check("http://a:b@example.com", "`…@example.com` is not an http:// or https:// address");

@@ -5,12 +5,11 @@ use countersign_token::id::ServiceTokenId;
 use countersign_token::secret::Secret;
 use countersign_token::time::Timestamp;
 use reqwest::Method;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::client::Client;
-use crate::error::Error;
-use crate::scope::Scope;
+use super::{Client, Error, Scope};
+use crate::connection::NOTHING;
+use crate::text;
 
 /// How many tokens a page of a list asks for: the most that the dialect gives.
 const PER_PAGE: &str = "1000";
@@ -19,7 +18,7 @@ const PER_PAGE: &str = "1000";
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ServiceToken {
     /// What operations name the token by.
-    #[serde(deserialize_with = "parsed", serialize_with = "displayed")]
+    #[serde(deserialize_with = "text::parsed", serialize_with = "text::displayed")]
     pub id: ServiceTokenId,
     /// What the token's holder sends beside the secret. It never changes.
     pub client_id: String,
@@ -36,25 +35,25 @@ pub struct ServiceToken {
     /// Until when the secret before this one admits too, or admitted. `None` when there was none.
     #[serde(
         default,
-        deserialize_with = "parsed_if_any",
-        serialize_with = "displayed_if_any",
+        deserialize_with = "text::time_if_any",
+        serialize_with = "text::displayed_if_any",
         skip_serializing_if = "Option::is_none"
     )]
     pub previous_client_secret_expires_at: Option<Timestamp>,
     /// When the token was made.
-    #[serde(deserialize_with = "parsed_time", serialize_with = "displayed")]
+    #[serde(deserialize_with = "text::time", serialize_with = "text::displayed")]
     pub created_at: Timestamp,
     /// When it was last changed.
-    #[serde(deserialize_with = "parsed_time", serialize_with = "displayed")]
+    #[serde(deserialize_with = "text::time", serialize_with = "text::displayed")]
     pub updated_at: Timestamp,
     /// From when on it admits nobody. For `forever` a time far away that nobody judges by.
-    #[serde(deserialize_with = "parsed_time", serialize_with = "displayed")]
+    #[serde(deserialize_with = "text::time", serialize_with = "text::displayed")]
     pub expires_at: Timestamp,
     /// When it last admitted somebody. `None` before the first time.
     #[serde(
         default,
-        deserialize_with = "parsed_if_any",
-        serialize_with = "displayed_if_any",
+        deserialize_with = "text::time_if_any",
+        serialize_with = "text::displayed_if_any",
         skip_serializing_if = "Option::is_none"
     )]
     pub last_seen_at: Option<Timestamp>,
@@ -245,8 +244,6 @@ impl Pages<'_> {
     }
 }
 
-const NOTHING: Option<&()> = None;
-
 fn path(scope: &Scope, id: &ServiceTokenId) -> String {
     format!("{scope}/access/service_tokens/{id}")
 }
@@ -270,30 +267,6 @@ impl WithSecret {
             Some(secret) => Ok(Issued { token: self.token, client_secret: Secret::from(secret) }),
             None => Err(Error::Unexpected { status: 200, problem: "the answer has no `client_secret`".to_owned() }),
         }
-    }
-}
-
-fn parsed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ServiceTokenId, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-}
-
-fn parsed_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    Timestamp::parse_rfc3339(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-}
-
-fn parsed_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    let text: Option<String> = Option::deserialize(deserializer)?;
-    text.map(|text| Timestamp::parse_rfc3339(&text).map_err(D::Error::custom)).transpose()
-}
-
-fn displayed<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn displayed_if_any<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(time) => serializer.collect_str(time),
-        None => serializer.serialize_none(),
     }
 }
 

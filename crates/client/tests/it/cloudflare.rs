@@ -1,56 +1,16 @@
-//! The client against a server that says what the test wants.
+//! Service tokens.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+use countersign_client::Credential;
+use countersign_client::cloudflare::{Client, Error, Grace, ListFilter, NewServiceToken, Scope, ServiceTokenId};
 
-use countersign_client::{Client, Credential, Error, Grace, ListFilter, NewServiceToken, Scope, ServiceTokenId};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use crate::server::{self, http};
 
 const ACCOUNT: &str = "2f0c5b1be6f84e7f8a2d3c4b5a697887";
 const ID: &str = "3537a672-e4d8-4d89-aab9-26cb622918a1";
 
-/// Answers one connection after the other, each with one of `answers`, and returns what was asked.
-/// An answer of `None` drops the connection.
-async fn answer(listener: TcpListener, answers: Vec<Option<String>>) -> Vec<String> {
-    let mut asked = Vec::new();
-    for body in answers {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut request = Vec::new();
-        while !complete(&request) {
-            let mut chunk = [0; 4096];
-            let read = stream.read(&mut chunk).await.unwrap();
-            assert!(read > 0, "the request ended early");
-            request.extend_from_slice(&chunk[..read]);
-        }
-        asked.push(String::from_utf8(request).unwrap());
-        if let Some(answer) = body {
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        }
-    }
-    // Whoever asks again is heard: the test would see it.
-    assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(listener.poll_accept(cx).is_pending())).await);
-    asked
-}
-
-fn complete(request: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(request).to_ascii_lowercase();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    body.len() >= length.map_or(0, |length| length.parse().unwrap())
-}
-
 fn ok(status: &str, result: &str, info: &str) -> Option<String> {
     let body = format!(r#"{{"success":true,"errors":[],"messages":[],"result":{result}{info}}}"#);
     Some(http(status, &body))
-}
-
-fn http(status: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\nx-request-id: r1\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
 }
 
 fn token(name: &str) -> String {
@@ -65,13 +25,8 @@ fn issued(name: &str) -> String {
     token(name).replacen('{', r#"{"client_secret":"csec_shown_once","#, 1)
 }
 
-/// Runs `call` against a server with these answers, and returns its outcome and what was asked.
 async fn against<T>(answers: Vec<Option<String>>, call: impl AsyncFnOnce(Client) -> T) -> (T, Vec<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let client = Client::new(&address, &Credential::api_token("csat_caller")).unwrap();
-    let (asked, outcome) = tokio::join!(answer(listener, answers), call(client));
-    (outcome, asked)
+    server::against(answers, async |address, credential| call(Client::new(address, credential).unwrap()).await).await
 }
 
 fn scope() -> Scope {
@@ -168,5 +123,5 @@ async fn a_redirect_is_not_followed() {
 
 #[test]
 fn an_encrypted_address_is_taken() {
-    Client::new("https://countersign.example.com", &Credential::api_token("csat_caller")).unwrap();
+    Client::new("https://countersign.example.com", &Credential::bearer("csat_caller")).unwrap();
 }
