@@ -1,7 +1,7 @@
 //! Accounts.
 
 use countersign_token::feed::{Change, Revision, Subject};
-use countersign_token::id::{AccountId, AccountPfid, UserId};
+use countersign_token::id::{AccountId, AccountPfid, Partition, UserId};
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
@@ -21,8 +21,19 @@ pub struct Account {
     pub pfid: AccountPfid,
     /// What people call it.
     pub name: String,
+    /// What the organisation behind it is called.
+    pub organisation_name: Option<String>,
+    /// What it is for, such as [`Account::PURPOSE`].
+    pub purpose: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Account {
+    /// The purpose of an account that nobody has said another of.
+    pub const PURPOSE: &str = "business";
 }
 
 /// Which accounts to list. The default is all.
@@ -36,7 +47,7 @@ pub struct AccountFilter {
 
 macro_rules! columns {
     () => {
-        "id, pfid, name, created_at"
+        "id, pfid, name, organisation_name, purpose, created_at, updated_at"
     };
 }
 
@@ -53,7 +64,10 @@ fn read(row: &AnyRow) -> Result<Account, Error> {
         id: columns.parse()?,
         pfid: columns.parse()?,
         name: columns.text()?.to_owned(),
+        organisation_name: columns.text_if_any()?.map(str::to_owned),
+        purpose: columns.text()?.to_owned(),
         created_at: columns.time()?,
+        updated_at: columns.time()?,
     })
 }
 
@@ -156,13 +170,50 @@ impl Tx {
     /// [`Error::Conflict`] if one of its ids exists.
     pub async fn insert_account(&mut self, account: &Account) -> Result<(), Error> {
         let revision = self.change(Group::Directory);
-        let query =
-            sqlx::query(concat!("INSERT INTO account (", columns!(), ", revision) VALUES ($1, $2, $3, $4, $5)"))
-                .bind(account.id.to_string())
-                .bind(account.pfid.to_string())
-                .bind(account.name.clone())
-                .bind(account.created_at.as_micros())
-                .bind(revision);
+        let query = sqlx::query(concat!(
+            "INSERT INTO account (",
+            columns!(),
+            ", revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        ))
+        .bind(account.id.to_string())
+        .bind(account.pfid.to_string())
+        .bind(account.name.clone())
+        .bind(account.organisation_name.clone())
+        .bind(account.purpose.clone())
+        .bind(account.created_at.as_micros())
+        .bind(account.updated_at.as_micros())
+        .bind(revision);
         self.execute(query, 1).await
+    }
+
+    /// Changes what an account is called and what it is for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] if it doesn't exist.
+    pub async fn update_account(&mut self, account: &Account) -> Result<(), Error> {
+        let revision = self.change(Group::Directory);
+        let query = sqlx::query(
+            "UPDATE account SET name = $2, organisation_name = $3, purpose = $4, updated_at = $5, revision = $6 \
+             WHERE id = $1",
+        )
+        .bind(account.id.to_string())
+        .bind(account.name.clone())
+        .bind(account.organisation_name.clone())
+        .bind(account.purpose.clone())
+        .bind(account.updated_at.as_micros())
+        .bind(revision);
+        self.execute(query, 1).await
+    }
+
+    /// Whether a partition is that of any account.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn account_has_partition(&mut self, partition: Partition) -> Result<bool, Error> {
+        let query = sqlx::query("SELECT id FROM account WHERE substr(pfid, 11, 6) = $1 LIMIT 1");
+        let found = query.bind(partition.to_string()).fetch_optional(self.reading()).await.map_err(Error::from);
+        Ok(self.noting(found)?.is_some())
     }
 }

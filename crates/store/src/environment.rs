@@ -7,7 +7,9 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use crate::Page;
+use crate::agent_deployment::Ending;
 use crate::error::Error;
+use crate::list::{ListColumn, Listed, Order, Source};
 use crate::row::Columns;
 use crate::store::Store;
 use crate::tx::{Group, Tx};
@@ -21,19 +23,30 @@ pub struct Environment {
     pub account: AccountId,
     /// What people call it.
     pub name: String,
+    /// What people say about it.
+    pub description: Option<String>,
     /// What it is for, such as `development`.
     pub purpose: String,
+    /// What another system calls it.
+    pub external_identifier: Option<String>,
     /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was deleted; its tokens are refused since.
-    pub deleted_at: Option<Timestamp>,
+    pub inserted_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
 }
 
 macro_rules! columns {
     () => {
-        "id, account_id, name, purpose, created_at, deleted_at"
+        "id, account_id, name, description, purpose, external_identifier, created_at, updated_at"
     };
 }
+
+const SOURCE: Source<Environment> = Source {
+    table: "environment",
+    columns: columns!(),
+    living: " FROM environment WHERE account_id = $1 AND deleted_at IS NULL",
+    read,
+};
 
 fn read(row: &AnyRow) -> Result<Environment, Error> {
     let mut columns = Columns::of("environment", row);
@@ -41,15 +54,25 @@ fn read(row: &AnyRow) -> Result<Environment, Error> {
         id: columns.parse()?,
         account: columns.parse()?,
         name: columns.text()?.to_owned(),
+        description: columns.text_if_any()?.map(str::to_owned),
         purpose: columns.text()?.to_owned(),
-        created_at: columns.time()?,
-        deleted_at: columns.time_if_any()?,
+        external_identifier: columns.text_if_any()?.map(str::to_owned),
+        inserted_at: columns.time()?,
+        updated_at: columns.time()?,
     })
 }
 
-async fn find(connection: &mut AnyConnection, id: &EnvironmentId) -> Result<Option<Environment>, Error> {
-    let query = sqlx::query(concat!("SELECT ", columns!(), " FROM environment WHERE id = $1 AND deleted_at IS NULL"));
-    let row = query.bind(id.to_string()).fetch_optional(connection).await?;
+async fn find(
+    connection: &mut AnyConnection,
+    account: &AccountId,
+    id: &EnvironmentId,
+) -> Result<Option<Environment>, Error> {
+    let query = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM environment WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL"
+    ));
+    let row = query.bind(id.to_string()).bind(account.to_string()).fetch_optional(connection).await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -68,55 +91,47 @@ pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
 }
 
 impl Store {
-    /// The environment with this id, unless it was deleted.
+    /// The environment of this account with this id, unless it was deleted.
     ///
     /// # Errors
     ///
     /// When the database can't be read.
-    pub async fn find_environment(&self, id: &EnvironmentId) -> Result<Option<Environment>, Error> {
-        find(&mut *self.reader().await?, id).await
+    pub async fn find_environment(
+        &self,
+        account: &AccountId,
+        id: &EnvironmentId,
+    ) -> Result<Option<Environment>, Error> {
+        find(&mut *self.reader().await?, account, id).await
     }
 
-    /// The environments of an account in the order of their ids, which is that of their creation. Deleted ones are gone.
+    /// The environments of an account. Deleted ones are gone.
     ///
     /// # Errors
     ///
     /// When the database can't be read.
-    pub async fn list_environments(&self, account: &AccountId, page: Page) -> Result<Vec<Environment>, Error> {
-        let (limit, offset) = page.bounds();
-        let query = sqlx::query(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM environment WHERE account_id = $1 AND deleted_at IS NULL ORDER BY id LIMIT $2 OFFSET $3"
-        ))
-        .bind(account.to_string())
-        .bind(limit)
-        .bind(offset);
-        let rows = query.fetch_all(&mut *self.reader().await?).await?;
-        rows.iter().map(read).collect()
-    }
-
-    /// How many environments an account has.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read.
-    pub async fn count_environments(&self, account: &AccountId) -> Result<u64, Error> {
-        let query = sqlx::query("SELECT COUNT(*) FROM environment WHERE account_id = $1 AND deleted_at IS NULL")
-            .bind(account.to_string());
-        let row = query.fetch_one(&mut *self.reader().await?).await?;
-        Columns::of("environment", &row).count()
+    pub async fn list_environments(
+        &self,
+        account: &AccountId,
+        order: &Order<ListColumn>,
+        page: Page,
+    ) -> Result<Listed<Environment>, Error> {
+        let order = order.words(order.column.text_of_created(), "id");
+        self.list(&SOURCE, &[Some(account.to_string())], &order, page).await
     }
 }
 
 impl Tx {
-    /// The environment with this id, unless it was deleted.
+    /// The environment of this account with this id, unless it was deleted.
     ///
     /// # Errors
     ///
     /// When the database can't be read.
-    pub async fn find_environment(&mut self, id: &EnvironmentId) -> Result<Option<Environment>, Error> {
-        let found = find(self.reading(), id).await;
+    pub async fn find_environment(
+        &mut self,
+        account: &AccountId,
+        id: &EnvironmentId,
+    ) -> Result<Option<Environment>, Error> {
+        let found = find(self.reading(), account, id).await;
         self.noting(found)
     }
 
@@ -130,19 +145,21 @@ impl Tx {
         let query = sqlx::query(concat!(
             "INSERT INTO environment (",
             columns!(),
-            ", revision) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+            ", deleted_at, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9)"
         ))
         .bind(environment.id.to_string())
         .bind(environment.account.to_string())
         .bind(environment.name.clone())
+        .bind(environment.description.clone())
         .bind(environment.purpose.clone())
-        .bind(environment.created_at.as_micros())
-        .bind(environment.deleted_at.map(Timestamp::as_micros))
+        .bind(environment.external_identifier.clone())
+        .bind(environment.inserted_at.as_micros())
+        .bind(environment.updated_at.as_micros())
         .bind(revision);
         self.execute(query, 1).await
     }
 
-    /// Changes an environment's name and purpose.
+    /// Changes everything of an environment but its account and its creation.
     ///
     /// # Errors
     ///
@@ -150,27 +167,43 @@ impl Tx {
     pub async fn update_environment(&mut self, environment: &Environment) -> Result<(), Error> {
         let revision = self.change(Group::Directory);
         let query = sqlx::query(
-            "UPDATE environment SET name = $2, purpose = $3, revision = $4 WHERE id = $1 AND deleted_at IS NULL",
+            "UPDATE environment SET name = $3, description = $4, purpose = $5, external_identifier = $6, \
+             updated_at = $7, revision = $8 WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL",
         )
         .bind(environment.id.to_string())
+        .bind(environment.account.to_string())
         .bind(environment.name.clone())
+        .bind(environment.description.clone())
         .bind(environment.purpose.clone())
+        .bind(environment.external_identifier.clone())
+        .bind(environment.updated_at.as_micros())
         .bind(revision);
         self.execute(query, 1).await
     }
 
-    /// Deletes an environment. A tombstone stays until it is swept.
+    /// Deletes an environment with its deployments. A tombstone stays until it is swept, and as long as there are tokens
+    /// that are confined to it.
     ///
     /// # Errors
     ///
     /// [`Error::Rows`] if it doesn't exist, or was deleted before.
-    pub async fn delete_environment(&mut self, id: &EnvironmentId, at: Timestamp) -> Result<(), Error> {
+    pub async fn delete_environment(
+        &mut self,
+        account: &AccountId,
+        id: &EnvironmentId,
+        at: Timestamp,
+    ) -> Result<(), Error> {
         let revision = self.change(Group::Directory);
-        let query =
-            sqlx::query("UPDATE environment SET deleted_at = $2, revision = $3 WHERE id = $1 AND deleted_at IS NULL")
-                .bind(id.to_string())
-                .bind(at.as_micros())
-                .bind(revision);
-        self.execute(query, 1).await
+        let query = sqlx::query(
+            "UPDATE environment SET deleted_at = $3, revision = $4 \
+             WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL",
+        )
+        .bind(id.to_string())
+        .bind(account.to_string())
+        .bind(at.as_micros())
+        .bind(revision);
+        self.execute(query, 1).await?;
+        self.delete_agent_deployments(Ending::OF_ENVIRONMENT, account, id.to_string(), at).await?;
+        Ok(())
     }
 }

@@ -135,51 +135,66 @@ impl Store {
 /// How the tombstones of a table are found and removed, some at a time so that the writer is never held for long.
 #[derive(Clone, Copy)]
 struct Tombstones {
-    newest: &'static str,
+    /// Finds the newest revision among those to remove; `None` for a table that the feed doesn't show.
+    newest: Option<&'static str>,
     delete: &'static str,
 }
 
 macro_rules! tombstones {
-    ($table:literal, $spared:literal) => {
+    (shown $table:literal, $spared:literal) => {
         Tombstones {
-            newest: concat!(
-                "SELECT MAX(revision) FROM ",
-                tombstones!(some $table, $spared),
-                " AS swept"
-            ),
-            delete: concat!("DELETE FROM ", $table, " WHERE id IN (SELECT id FROM ", tombstones!(some $table, $spared), " AS swept)"),
+            newest: Some(concat!("SELECT MAX(revision) FROM ", tombstones!(some "id, revision", $table, $spared), " AS swept")),
+            ..tombstones!($table, $spared)
         }
     };
-    (some $table:literal, $spared:literal) => {
-        concat!(
-            "(SELECT id, revision FROM ",
-            $table,
-            " WHERE deleted_at < $1",
-            $spared,
-            " ORDER BY deleted_at, id LIMIT 500)"
-        )
+    ($table:literal, $spared:literal) => {
+        Tombstones {
+            newest: None,
+            delete: concat!(
+                "DELETE FROM ",
+                $table,
+                " WHERE id IN (SELECT id FROM ",
+                tombstones!(some "id", $table, $spared),
+                " AS swept)"
+            ),
+        }
+    };
+    (some $columns:literal, $table:literal, $spared:literal) => {
+        concat!("(SELECT ", $columns, " FROM ", $table, " WHERE deleted_at < $1", $spared, " ORDER BY deleted_at, id LIMIT 500)")
     };
 }
 
 impl Tombstones {
-    const ALL: [Self; 3] = [
-        tombstones!("service_token", ""),
-        tombstones!("api_token", ""),
+    /// What refers to others comes before them.
+    const ALL: [Self; 5] = [
+        tombstones!(shown "service_token", ""),
+        tombstones!(shown "api_token", ""),
+        // A token that ended with its deployment goes on naming it, so that nothing else may get its id.
+        tombstones!(
+            "agent_deployment",
+            " AND NOT EXISTS (SELECT 1 FROM api_token \
+              WHERE agent_deployment_id = agent_deployment.id AND api_token.deleted_at IS NULL)"
+        ),
+        tombstones!("agent", " AND NOT EXISTS (SELECT 1 FROM agent_deployment WHERE agent_id = agent.id)"),
         // A token that outlives its environment must go on being refused, so the environment stays known.
         tombstones!(
-            "environment",
-            " AND NOT EXISTS (SELECT 1 FROM api_token WHERE environment_id = environment.id AND api_token.deleted_at IS NULL)"
+            shown "environment",
+            " AND NOT EXISTS (SELECT 1 FROM api_token \
+              WHERE environment_id = environment.id AND api_token.deleted_at IS NULL) \
+              AND NOT EXISTS (SELECT 1 FROM agent_deployment WHERE environment_id = environment.id)"
         ),
     ];
 
     async fn sweep(self, tx: &mut Tx, older_than: Timestamp) -> Result<u64, Error> {
-        let query = sqlx::query(self.newest).bind(older_than.as_micros());
-        let row = query.fetch_one(tx.reading()).await.map_err(Error::from);
-        let row = tx.noting(row)?;
-        let Some(newest) = Columns::of("revision", &row).int_if_any()? else { return Ok(0) };
-        // First the horizon: other writers wait for its row, and for nothing else of this.
-        let query = sqlx::query("UPDATE revision SET horizon = $1 WHERE one = 1 AND horizon < $1").bind(newest);
-        tx.execute_any(query).await?;
+        if let Some(newest) = self.newest {
+            let query = sqlx::query(newest).bind(older_than.as_micros());
+            let row = query.fetch_one(tx.reading()).await.map_err(Error::from);
+            let row = tx.noting(row)?;
+            let Some(newest) = Columns::of("revision", &row).int_if_any()? else { return Ok(0) };
+            // First the horizon: other writers wait for its row, and for nothing else of this.
+            let query = sqlx::query("UPDATE revision SET horizon = $1 WHERE one = 1 AND horizon < $1").bind(newest);
+            tx.execute_any(query).await?;
+        }
         tx.execute_any(sqlx::query(self.delete).bind(older_than.as_micros())).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use countersign_token::api_token::FIRST_KEY_ID;
 use countersign_token::id::InstallationId;
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
@@ -53,7 +54,22 @@ pub(crate) async fn check_key(connection: &mut AnyConnection, key_check: &[u8; 3
     }
 }
 
+async fn find_signing_key_id(connection: &mut AnyConnection) -> Result<String, Error> {
+    let row = sqlx::query("SELECT signing_key_id FROM installation WHERE one = 1").fetch_optional(connection).await?;
+    let row = row.ok_or(Error::Rows { expected: 1, actual: 0 })?;
+    Ok(Columns::of("installation", &row).text()?.to_owned())
+}
+
 impl Store {
+    /// The id of the key that new API tokens are signed with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] before `init`; or when the database can't be read.
+    pub async fn signing_key_id(&self) -> Result<String, Error> {
+        find_signing_key_id(&mut *self.reader().await?).await
+    }
+
     /// The installation; `None` before `init`.
     ///
     /// # Errors
@@ -88,24 +104,35 @@ impl Tx {
         let max_staleness = i64::try_from(installation.max_staleness.as_micros()).unwrap_or(i64::MAX);
         self.revision();
         let query = sqlx::query(
-            "INSERT INTO installation (one, id, created_at, key_check, max_staleness) VALUES (1, $1, $2, $3, $4)",
+            "INSERT INTO installation (one, id, created_at, key_check, max_staleness, signing_key_id) \
+             VALUES (1, $1, $2, $3, $4, $5)",
         )
         .bind(installation.id.to_string())
         .bind(installation.created_at.as_micros())
         .bind(self.key_check().to_vec())
-        .bind(max_staleness);
+        .bind(max_staleness)
+        .bind(FIRST_KEY_ID);
         self.execute(query, 1).await
     }
 
-    /// Sets how old a node's knowledge may be. Nodes read it when they start.
+    /// The id of the key that new API tokens are signed with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] before `init`; or when the database can't be read.
+    pub async fn signing_key_id(&mut self) -> Result<String, Error> {
+        let found = find_signing_key_id(self.reading()).await;
+        self.noting(found)
+    }
+
+    /// Sets the key that new API tokens are signed with.
     ///
     /// # Errors
     ///
     /// [`Error::Rows`] before `init`.
-    pub async fn update_max_staleness(&mut self, max_staleness: Duration) -> Result<(), Error> {
-        let max_staleness = i64::try_from(max_staleness.as_micros()).unwrap_or(i64::MAX);
+    pub async fn update_signing_key_id(&mut self, key_id: &str) -> Result<(), Error> {
         self.revision();
-        let query = sqlx::query("UPDATE installation SET max_staleness = $1 WHERE one = 1").bind(max_staleness);
+        let query = sqlx::query("UPDATE installation SET signing_key_id = $1 WHERE one = 1").bind(key_id.to_owned());
         self.execute(query, 1).await
     }
 }

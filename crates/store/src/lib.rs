@@ -7,6 +7,9 @@
 #![deny(missing_docs)]
 
 mod account;
+mod agent;
+mod agent_deployment;
+mod answer;
 mod api_token;
 mod audit;
 mod bulk;
@@ -15,9 +18,12 @@ mod environment;
 mod error;
 mod feed;
 mod installation;
+mod invite;
+mod list;
 mod management_token;
 mod migrate;
 mod node;
+mod object;
 mod row;
 mod seen;
 mod service_token;
@@ -29,15 +35,20 @@ mod write;
 mod zone;
 
 pub use account::{Account, AccountFilter};
-pub use api_token::ApiToken;
+pub use agent::Agent;
+pub use agent_deployment::AgentDeployment;
+pub use answer::Answer;
 pub use audit::{AuditActor, AuditChain, AuditEvent, AuditFilter, ChainBreak, ChainProblem, RecordedEvent};
 pub use database::{Database, Options};
 pub use environment::Environment;
 pub use error::{Error, Source};
 pub use feed::Feed;
 pub use installation::Installation;
+pub use invite::{Invite, InviteStatus};
+pub use list::{ApiTokenColumn, ListColumn, Listed, Nulls, Order};
 pub use management_token::{ManagementToken, ManagementTokenFilter};
 pub use node::{Node, NodeId};
+pub use object::ObjectKind;
 pub use service_token::ServiceTokenFilter;
 pub use store::Store;
 pub use tx::Tx;

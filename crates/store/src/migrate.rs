@@ -17,12 +17,20 @@ struct Migration {
     postgres: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "initial",
-    sqlite: include_str!("../migrations/sqlite/0001_initial.sql"),
-    postgres: include_str!("../migrations/postgres/0001_initial.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "initial",
+        sqlite: include_str!("../migrations/sqlite/0001_initial.sql"),
+        postgres: include_str!("../migrations/postgres/0001_initial.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "api_tokens",
+        sqlite: include_str!("../migrations/sqlite/0002_api_tokens.sql"),
+        postgres: include_str!("../migrations/postgres/0002_api_tokens.sql"),
+    },
+];
 
 /// Applies what is missing, in one transaction that holds out every other process.
 pub(crate) async fn migrate(database: &Database, connection: &mut AnyConnection) -> Result<(), Error> {

@@ -34,6 +34,7 @@ macro_rules! update {
 static SERVICE_TOKENS: LazyLock<Bulk> = update!("service_token", "last_seen_at");
 static API_TOKENS: LazyLock<Bulk> = update!("api_token", "last_used_at");
 static MANAGEMENT_TOKENS: LazyLock<Bulk> = update!("management_token", "last_used_at");
+static USERS: LazyLock<Bulk> = update!("app_user", "last_active_at");
 
 /// The id of a row, and its mark in microseconds.
 type Mark = (String, i64);
@@ -43,6 +44,7 @@ struct Marks {
     service_tokens: Vec<Mark>,
     api_tokens: Vec<Mark>,
     management_tokens: Vec<Mark>,
+    users: Vec<Mark>,
 }
 
 impl Store {
@@ -62,6 +64,7 @@ impl Store {
                 SeenSubject::ServiceToken(id) => sorted.service_tokens.push((id.to_string(), at)),
                 SeenSubject::ApiToken(id) => sorted.api_tokens.push((id.to_string(), at)),
                 SeenSubject::ManagementToken(id) => sorted.management_tokens.push((id.to_string(), at)),
+                SeenSubject::User(id) => sorted.users.push((id.to_string(), at)),
             }
         }
         let sorted = Arc::new(sorted);
@@ -75,10 +78,11 @@ impl Store {
 
 impl Marks {
     async fn record(&self, tx: &mut Tx) -> Result<(), Error> {
-        let places: [(&Bulk, &[Mark]); 3] = [
+        let places: [(&Bulk, &[Mark]); 4] = [
             (&SERVICE_TOKENS, &self.service_tokens),
             (&API_TOKENS, &self.api_tokens),
             (&MANAGEMENT_TOKENS, &self.management_tokens),
+            (&USERS, &self.users),
         ];
         tx.settle_service_tokens().await?;
         for (update, marks) in places {

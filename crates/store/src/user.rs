@@ -9,6 +9,7 @@ use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::error::Error;
+use crate::list::{ListColumn, Listed, Order, Source};
 use crate::row::Columns;
 use crate::store::Store;
 use crate::tx::{Group, Tx};
@@ -26,8 +27,18 @@ pub struct User {
     pub key_digest: Digest,
     /// Whether the user has every right on every account, also on later ones.
     pub installation_owner: bool,
+    /// What people call the user.
+    pub name: Option<String>,
+    /// What the user does for a living.
+    pub job_title: Option<String>,
+    /// When the user had told everything about themself.
+    pub profile_completed_at: Option<Timestamp>,
+    /// When the global API key was last used.
+    pub last_active_at: Option<Timestamp>,
     /// When the user was made.
     pub created_at: Timestamp,
+    /// When the user was last changed; use doesn't count.
+    pub updated_at: Timestamp,
 }
 
 impl User {
@@ -57,7 +68,8 @@ pub struct UserFilter {
 
 macro_rules! columns {
     () => {
-        "id, pfid, email, key_digest, installation_owner, created_at"
+        "id, pfid, email, key_digest, installation_owner, name, job_title, profile_completed_at, last_active_at, \
+         created_at, updated_at"
     };
 }
 
@@ -75,8 +87,35 @@ fn read(row: &AnyRow) -> Result<User, Error> {
         email: columns.text()?.to_owned(),
         key_digest: columns.digest()?,
         installation_owner: columns.flag()?,
+        name: columns.text_if_any()?.map(str::to_owned),
+        job_title: columns.text_if_any()?.map(str::to_owned),
+        profile_completed_at: columns.time_if_any()?,
+        last_active_at: columns.time_if_any()?,
         created_at: columns.time()?,
+        updated_at: columns.time()?,
     })
+}
+
+/// The members of an account. Its partition is not theirs if they came from another account, so their order is their own.
+const MEMBERS: Source<User> = Source {
+    table: "app_user",
+    columns: columns!(),
+    living: " FROM app_user WHERE id IN (SELECT user_id FROM membership WHERE account_id = $1)",
+    read,
+};
+
+async fn find_member(
+    connection: &mut AnyConnection,
+    account: &AccountId,
+    pfid: &UserPfid,
+) -> Result<Option<User>, Error> {
+    let query = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM app_user WHERE pfid = $1 AND id IN (SELECT user_id FROM membership WHERE account_id = $2)"
+    ));
+    let row = query.bind(pfid.to_string()).bind(account.to_string()).fetch_optional(connection).await?;
+    row.as_ref().map(read).transpose()
 }
 
 async fn find(connection: &mut AnyConnection, id: &UserId) -> Result<Option<User>, Error> {
@@ -163,6 +202,33 @@ impl Store {
         Columns::of("app_user", &row).count()
     }
 
+    /// The user with this PFID, if it is a member of this account.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_member(&self, account: &AccountId, pfid: &UserPfid) -> Result<Option<User>, Error> {
+        find_member(&mut *self.reader().await?, account, pfid).await
+    }
+
+    /// The members of an account.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_members(
+        &self,
+        account: &AccountId,
+        order: &Order<ListColumn>,
+        page: Page,
+    ) -> Result<Listed<User>, Error> {
+        let column = match order.column {
+            ListColumn::Id => "pfid",
+            ListColumn::InsertedAt | ListColumn::UpdatedAt => order.column.text_of_created(),
+        };
+        self.list(&MEMBERS, &[Some(account.to_string())], &order.words(column, "pfid"), page).await
+    }
+
     /// The memberships of a user, in the order of the accounts' ids.
     ///
     /// # Errors
@@ -204,6 +270,16 @@ impl Tx {
         self.noting(found)
     }
 
+    /// The user with this PFID, if it is a member of this account.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_member(&mut self, account: &AccountId, pfid: &UserPfid) -> Result<Option<User>, Error> {
+        let found = find_member(self.reading(), account, pfid).await;
+        self.noting(found)
+    }
+
     /// Adds a user.
     ///
     /// # Errors
@@ -214,30 +290,41 @@ impl Tx {
         let query = sqlx::query(concat!(
             "INSERT INTO app_user (",
             columns!(),
-            ", email_folded, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+            ", email_folded, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
         ))
         .bind(user.id.to_string())
         .bind(user.pfid.to_string())
         .bind(user.email.clone())
         .bind(user.key_digest.as_bytes().to_vec())
         .bind(i64::from(user.installation_owner))
+        .bind(user.name.clone())
+        .bind(user.job_title.clone())
+        .bind(user.profile_completed_at.map(Timestamp::as_micros))
+        .bind(user.last_active_at.map(Timestamp::as_micros))
         .bind(user.created_at.as_micros())
+        .bind(user.updated_at.as_micros())
         .bind(User::fold(&user.email))
         .bind(revision);
         self.execute(query, 1).await
     }
 
-    /// Gives a user another global API key.
+    /// Changes what a user says about themself.
     ///
     /// # Errors
     ///
     /// [`Error::Rows`] if there is no such user.
-    pub async fn update_user_key(&mut self, id: &UserId, key_digest: &Digest) -> Result<(), Error> {
+    pub async fn update_user(&mut self, user: &User) -> Result<(), Error> {
         let revision = self.change(Group::Directory);
-        let query = sqlx::query("UPDATE app_user SET key_digest = $2, revision = $3 WHERE id = $1")
-            .bind(id.to_string())
-            .bind(key_digest.as_bytes().to_vec())
-            .bind(revision);
+        let query = sqlx::query(
+            "UPDATE app_user SET name = $2, job_title = $3, profile_completed_at = $4, updated_at = $5, revision = $6 \
+             WHERE id = $1",
+        )
+        .bind(user.id.to_string())
+        .bind(user.name.clone())
+        .bind(user.job_title.clone())
+        .bind(user.profile_completed_at.map(Timestamp::as_micros))
+        .bind(user.updated_at.as_micros())
+        .bind(revision);
         self.execute(query, 1).await
     }
 
@@ -253,19 +340,6 @@ impl Tx {
             .bind(membership.created_at.as_micros());
         self.execute(query, 1).await?;
         self.touch_user(&membership.user).await
-    }
-
-    /// Takes a user's rights on an account away.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Rows`] if the user has none.
-    pub async fn delete_membership(&mut self, user: &UserId, account: &AccountId) -> Result<(), Error> {
-        let query = sqlx::query("DELETE FROM membership WHERE user_id = $1 AND account_id = $2")
-            .bind(user.to_string())
-            .bind(account.to_string());
-        self.execute(query, 1).await?;
-        self.touch_user(user).await
     }
 
     /// The feed shows a membership with its user.

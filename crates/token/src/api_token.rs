@@ -1,9 +1,12 @@
-//! API tokens: JWTs that are the same, byte for byte, whenever they are minted from the same claims.
+//! API tokens: what they reach, what can be done to them, and their texts: JWTs that are the same, byte for byte,
+//! whenever they are minted from the same claims.
 
 use zeroize::Zeroizing;
 
-use crate::digest::MacKey;
-use crate::id::{AccountPfid, ApiTokenId, InstallationId};
+use crate::digest::{Digest, MacKey};
+use crate::id::{
+    AccountId, AccountPfid, AgentDeploymentId, AgentId, ApiTokenId, EnvironmentId, InstallationId, UserPfid,
+};
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -15,9 +18,98 @@ pub const FIRST_KEY_ID: &str = "1";
 /// How long a token lives whose creator doesn't say: 365 days, in seconds.
 pub const LIFETIME_DEFAULT_SECS: i64 = 365 * 24 * 3_600;
 
-/// What a token reaches.
+/// An API token. Only its digest is kept, and what it takes to mint the same string again.
+#[derive(Clone, Debug)]
+pub struct ApiToken {
+    /// Its id.
+    pub id: ApiTokenId,
+    /// The account that it belongs to.
+    pub account: AccountId,
+    /// What it reaches.
+    pub scope: ApiTokenScope,
+    /// Whether it is admitted.
+    pub status: ApiTokenStatus,
+    /// The digest of the token.
+    pub digest: Digest,
+    /// The id of the key that it is signed with.
+    pub key_id: String,
+    /// The time that it says it was issued at.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// The user who made it, if it was a user.
+    pub created_by: Option<UserPfid>,
+    /// When it was last used.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was made.
+    pub inserted_at: Timestamp,
+    /// When its status last changed; use doesn't count.
+    pub updated_at: Timestamp,
+}
+
+impl ApiToken {
+    /// The token with a status that it has from now on.
+    pub fn changed(&self, status: ApiTokenStatus, now: Timestamp) -> Self {
+        Self { status, updated_at: now, ..self.clone() }
+    }
+}
+
+/// What a token reaches, with the ids of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ApiTokenScope {
+    /// The whole account.
+    Account,
+    /// One environment.
+    Environment(EnvironmentId),
+    /// One agent's deployment in one environment.
+    AgentDeployment {
+        /// The deployment.
+        deployment: AgentDeploymentId,
+        /// The agent that is deployed.
+        agent: AgentId,
+        /// The environment that it is deployed in.
+        environment: EnvironmentId,
+    },
+}
+
+impl ApiTokenScope {
+    /// The kind of scope.
+    pub const fn kind(self) -> ScopeKind {
+        match self {
+            Self::Account => ScopeKind::Account,
+            Self::Environment(_) => ScopeKind::Environment,
+            Self::AgentDeployment { .. } => ScopeKind::AgentDeployment,
+        }
+    }
+
+    /// The environment that the token is confined to; `None` is the whole account.
+    pub const fn environment(self) -> Option<EnvironmentId> {
+        match self {
+            Self::Account => None,
+            Self::Environment(environment) | Self::AgentDeployment { environment, .. } => Some(environment),
+        }
+    }
+
+    /// The deployment that the token is confined to.
+    pub const fn deployment(self) -> Option<AgentDeploymentId> {
+        match self {
+            Self::Account | Self::Environment(_) => None,
+            Self::AgentDeployment { deployment, .. } => Some(deployment),
+        }
+    }
+
+    /// The agent that the token is confined to.
+    pub const fn agent(self) -> Option<AgentId> {
+        match self {
+            Self::Account | Self::Environment(_) => None,
+            Self::AgentDeployment { agent, .. } => Some(agent),
+        }
+    }
+}
+
+/// A kind of scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScopeKind {
     /// The whole account.
     Account,
     /// One environment.
@@ -26,7 +118,7 @@ pub enum ApiTokenScope {
     AgentDeployment,
 }
 
-impl ApiTokenScope {
+impl ScopeKind {
     /// The name that the wire and the store know it by.
     pub const fn text(self) -> &'static str {
         match self {
@@ -36,10 +128,89 @@ impl ApiTokenScope {
         }
     }
 
-    /// The scope with this name; `None` if there is none.
+    /// The kind with this name; `None` if there is none.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Account, Self::Environment, Self::AgentDeployment].into_iter().find(|scope| scope.text() == text)
+        [Self::Account, Self::Environment, Self::AgentDeployment].into_iter().find(|kind| kind.text() == text)
     }
+}
+
+/// Whether a token is admitted. That it has expired is no status: an expired token keeps the one that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ApiTokenStatus {
+    /// It is.
+    Active,
+    /// It isn't, until somebody activates it again.
+    Suspended,
+    /// It isn't, for good.
+    Revoked,
+}
+
+impl ApiTokenStatus {
+    /// The name that the wire and the store know it by.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// The status with this name; `None` if there is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Suspended, Self::Revoked].into_iter().find(|status| status.text() == text)
+    }
+
+    /// What an action makes of a token with this status; `None` if it isn't allowed. What would change nothing isn't.
+    pub const fn after(self, action: Action) -> Option<After> {
+        match (self, action) {
+            (Self::Active, Action::Suspend) => Some(After::Status(Self::Suspended)),
+            (Self::Suspended, Action::Activate) => Some(After::Status(Self::Active)),
+            (Self::Active | Self::Suspended, Action::Revoke) => Some(After::Status(Self::Revoked)),
+            (Self::Revoked, Action::Delete) => Some(After::Deleted),
+            (Self::Active, Action::Activate | Action::Delete)
+            | (Self::Suspended, Action::Suspend | Action::Delete)
+            | (Self::Revoked, Action::Activate | Action::Suspend | Action::Revoke) => None,
+        }
+    }
+
+    /// Whether an action is allowed on a token with this status.
+    pub const fn allows(self, action: Action) -> bool {
+        self.after(action).is_some()
+    }
+}
+
+/// What can be done to a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Admit it again.
+    Activate,
+    /// Take it off the list.
+    Delete,
+    /// Refuse it for good.
+    Revoke,
+    /// Refuse it until it is activated.
+    Suspend,
+}
+
+impl Action {
+    /// The name that the wire knows it by.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Activate => "activate",
+            Self::Delete => "delete",
+            Self::Revoke => "revoke",
+            Self::Suspend => "suspend",
+        }
+    }
+}
+
+/// What a token is after an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum After {
+    /// A token with this status.
+    Status(ApiTokenStatus),
+    /// Gone.
+    Deleted,
 }
 
 /// What a token says about itself. None of it authorises anything: the token's row does.
@@ -51,8 +222,8 @@ pub struct Claims {
     pub id: ApiTokenId,
     /// The account that it belongs to.
     pub account: AccountPfid,
-    /// What it reaches.
-    pub scope: ApiTokenScope,
+    /// The kind of what it reaches.
+    pub scope: ScopeKind,
     /// When it was made; the text has whole seconds.
     pub issued_at: Timestamp,
     /// When it ends; the text has whole seconds.
@@ -95,9 +266,9 @@ fn base64url(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ApiTokenScope, Claims, base64url, mint};
-    use crate::digest::MacKey;
-    use crate::id::InstallationId;
+    use super::{Action, After, ApiToken, ApiTokenScope, ApiTokenStatus, Claims, ScopeKind, base64url, mint};
+    use crate::digest::{Digest, MacKey};
+    use crate::id::{AccountId, InstallationId};
     use crate::time::Timestamp;
 
     #[test]
@@ -123,7 +294,7 @@ mod tests {
             installation: InstallationId::from_bytes([0xab; 16]),
             id: "013xrzp12g3nqk8n7f8f9jbg8d18q7tm".parse().unwrap(),
             account: "013xrzp12g3nqk8ngskn1wtxgka5b0nf".parse().unwrap(),
-            scope: ApiTokenScope::Account,
+            scope: ScopeKind::Account,
             issued_at: Timestamp::from_micros(1_767_225_600_999_999),
             expires_at: Timestamp::from_secs(1_798_761_600),
         };
@@ -143,10 +314,84 @@ mod tests {
     }
 
     #[test]
-    fn scopes_have_names() {
-        for scope in [ApiTokenScope::Account, ApiTokenScope::Environment, ApiTokenScope::AgentDeployment] {
-            assert_eq!(ApiTokenScope::parse(scope.text()), Some(scope));
+    fn every_action_on_every_status() {
+        use Action::{Activate, Delete, Revoke, Suspend};
+        use ApiTokenStatus::{Active, Revoked, Suspended};
+        let check = |status: ApiTokenStatus, action: Action, expected: Option<After>| {
+            assert_eq!(status.after(action), expected, "{} a token that is {}", action.text(), status.text());
+            assert_eq!(status.allows(action), expected.is_some());
+        };
+        check(Active, Suspend, Some(After::Status(Suspended)));
+        check(Active, Activate, None);
+        check(Active, Revoke, Some(After::Status(Revoked)));
+        check(Active, Delete, None);
+        check(Suspended, Suspend, None);
+        check(Suspended, Activate, Some(After::Status(Active)));
+        check(Suspended, Revoke, Some(After::Status(Revoked)));
+        check(Suspended, Delete, None);
+        check(Revoked, Suspend, None);
+        check(Revoked, Activate, None);
+        check(Revoked, Revoke, None);
+        check(Revoked, Delete, Some(After::Deleted));
+    }
+
+    #[test]
+    fn kinds_of_scope_and_statuses_have_names() {
+        for (kind, text) in [
+            (ScopeKind::Account, "account"),
+            (ScopeKind::Environment, "environment"),
+            (ScopeKind::AgentDeployment, "agent_deployment"),
+        ] {
+            assert_eq!(kind.text(), text);
+            assert_eq!(ScopeKind::parse(text), Some(kind));
         }
-        assert_eq!(ApiTokenScope::parse("galaxy"), None);
+        for (status, text) in [
+            (ApiTokenStatus::Active, "active"),
+            (ApiTokenStatus::Suspended, "suspended"),
+            (ApiTokenStatus::Revoked, "revoked"),
+        ] {
+            assert_eq!(status.text(), text);
+            assert_eq!(ApiTokenStatus::parse(text), Some(status));
+        }
+        for text in ["", "galaxy", "Account", "active ", "deleted", "expired"] {
+            assert_eq!((ScopeKind::parse(text), ApiTokenStatus::parse(text)), (None, None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_scope_names_what_it_reaches() {
+        let environment = "013xrzp12g3nqk8n7f8f9jbg8d18q7tm".parse().unwrap();
+        let agent = "013xrzp12g3nqk8ngskn1wtxgka5b0nf".parse().unwrap();
+        let deployment = "013xrzp12g3nqk8nh0qrc2b1jfanmvb9".parse().unwrap();
+        let parts = |scope: ApiTokenScope| (scope.kind(), scope.environment(), scope.agent(), scope.deployment());
+        assert_eq!(parts(ApiTokenScope::Account), (ScopeKind::Account, None, None, None));
+        let of_environment = ApiTokenScope::Environment(environment);
+        assert_eq!(parts(of_environment), (ScopeKind::Environment, Some(environment), None, None));
+        let of_deployment = ApiTokenScope::AgentDeployment { deployment, agent, environment };
+        let expected = (ScopeKind::AgentDeployment, Some(environment), Some(agent), Some(deployment));
+        assert_eq!(parts(of_deployment), expected);
+    }
+
+    #[test]
+    fn a_change_of_status_is_an_update() {
+        let at = Timestamp::from_secs;
+        let before = ApiToken {
+            id: "013xrzp12g3nqk8n7f8f9jbg8d18q7tm".parse().unwrap(),
+            account: AccountId::from_bytes([1; 16]),
+            scope: ApiTokenScope::Account,
+            status: ApiTokenStatus::Active,
+            digest: Digest::from_bytes([2; 32]),
+            key_id: "1".to_owned(),
+            issued_at: at(10),
+            expires_at: at(20),
+            created_by: None,
+            last_used_at: Some(at(12)),
+            inserted_at: at(10),
+            updated_at: at(10),
+        };
+        let after = before.changed(ApiTokenStatus::Suspended, at(15));
+        assert_eq!((after.status, after.updated_at), (ApiTokenStatus::Suspended, at(15)));
+        assert_eq!((after.id, after.expires_at, after.last_used_at), (before.id, before.expires_at, Some(at(12))));
+        assert_eq!((after.inserted_at, after.issued_at), (at(10), at(10)));
     }
 }

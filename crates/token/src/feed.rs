@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::api_token::ApiTokenStatus;
 use crate::digest::Digest;
 use crate::id::{
     AccountId, AccountPfid, ApiTokenId, ClientId, EnvironmentId, ManagementTokenId, ServiceTokenId, UserId, ZoneId,
@@ -149,33 +150,6 @@ pub enum TokenOwner {
     User(UserId),
     /// An account's own.
     Account(AccountId),
-}
-
-/// Whether an API token is admitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ApiTokenStatus {
-    /// It is.
-    Active,
-    /// It isn't, until somebody activates it again.
-    Suspended,
-    /// It isn't, for good.
-    Revoked,
-}
-
-impl ApiTokenStatus {
-    /// The name that the wire and the store know it by.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Revoked => "revoked",
-        }
-    }
-
-    /// The status with this name; `None` if there is none.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Suspended, Self::Revoked].into_iter().find(|status| status.text() == text)
-    }
 }
 
 /// The time at which an index was known to hold everything, on the boot clock. One for each applier; shared by reference.

@@ -12,7 +12,9 @@ use crate::entropy::Entropy;
 use crate::time::Timestamp;
 
 pub(crate) use hex::{decode as decode_hex, encode as encode_hex};
-pub use pfid::{AccountPfid, ApiTokenId, EnvironmentId, Partition, Pfid, UserPfid};
+pub use pfid::{
+    AccountPfid, AgentDeploymentId, AgentId, ApiTokenId, EnvironmentId, InviteId, Partition, Pfid, UserPfid,
+};
 
 /// Why a text or a number is no identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

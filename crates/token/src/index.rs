@@ -94,6 +94,8 @@ pub enum SeenSubject {
     ApiToken(ApiTokenId),
     /// A management API token.
     ManagementToken(ManagementTokenId),
+    /// A user, by the global API key.
+    User(UserId),
 }
 
 /// That a credential was admitted, and when last; the time has whole seconds.
@@ -220,8 +222,16 @@ impl Index {
         self.seen(row::key_of_bearer(digest))
     }
 
+    /// When a user's global key was last used, in whole seconds; `None` if it wasn't since this index was made.
+    pub fn last_active(&self, id: &UserId) -> Option<Timestamp> {
+        self.directory.last_active(id)
+    }
+
     /// Hands out every mark that moved since the last time, in no order.
     pub fn drain_seen(&self, take: &mut dyn FnMut(SeenMark)) {
+        for (id, at) in self.directory.drain_active() {
+            take(SeenMark { subject: SeenSubject::User(id), at });
+        }
         for shard in &self.shards {
             for (number, secs) in shard.drain_seen() {
                 let subject = self.details.with(number, |record| seen_subject(record.detail.as_deref()?)).flatten();
@@ -255,11 +265,11 @@ impl Index {
         Some(detail)
     }
 
-    /// The user with this address, if the global key is theirs. Upper and lower case don't differ in an address.
-    pub fn authenticate_global_key(&self, email: &str, key: &str, _now: Timestamp) -> Option<Arc<Detail>> {
+    /// The user with this address, if the global key is theirs; the user counts as seen. Upper and lower case don't differ
+    /// in an address.
+    pub fn authenticate_global_key(&self, email: &str, key: &str, now: Timestamp) -> Option<Arc<Detail>> {
         let digest = self.digest_key.bearer(BearerKind::GlobalKey, key);
-        let (key_digest, detail) = self.directory.user_by_email(&email.to_lowercase())?;
-        key_digest.matches(&digest).then_some(detail)
+        self.directory.authenticate(&email.to_lowercase(), &digest, now)
     }
 
     /// A user; `None` if there is none with this id.

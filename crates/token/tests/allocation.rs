@@ -6,11 +6,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::borrow::Cow;
 use std::cell::Cell;
 
+use countersign_token::api_token::ApiTokenStatus;
 use countersign_token::credential::{Credential, Presented};
 use countersign_token::demand::Demand;
 use countersign_token::digest::{BearerKind, InstallationKey};
 use countersign_token::entropy::Entropy;
-use countersign_token::feed::{ApiTokenStatus, Change, Revision, Subject};
+use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, ApiTokenId, ClientId, Pfid, ServiceTokenId, ZoneId};
 use countersign_token::index::Index;
 use countersign_token::service_token::Owner;

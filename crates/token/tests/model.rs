@@ -4,12 +4,13 @@
 
 use std::borrow::Cow;
 
+use countersign_token::api_token::ApiTokenStatus;
 use countersign_token::credential::Credential;
 use countersign_token::demand::Demand;
 use countersign_token::digest::{BearerKind, Digest, DigestKey, InstallationKey};
 use countersign_token::duration::TokenDuration;
 use countersign_token::entropy::Entropy;
-use countersign_token::feed::{ApiTokenStatus, Change, Revision, Subject};
+use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{
     AccountId, AccountPfid, ApiTokenId, ClientId, EnvironmentId, Partition, ServiceTokenId, ZoneId,
 };

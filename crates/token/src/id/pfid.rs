@@ -32,6 +32,13 @@ impl Partition {
     }
 }
 
+/// As the partition stands in the text of a PFID: its characters 11 to 16.
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_base32(f, &[(self.0.into(), 6)])
+    }
+}
+
 /// A 158-bit id: 48 bits of milliseconds since the Unix epoch, 30 bits of partition, 80 random bits.
 ///
 /// Text: 32 characters of lower-case Crockford base 32, in the order of time. It doesn't say what kind of thing it names.
@@ -98,17 +105,22 @@ impl fmt::Display for Pfid {
         // Each part is a whole number of characters: 10 of time, 6 of partition, 16 of randomness.
         let time = (self.timestamp_ms().into(), 10);
         let partition = (self.partition().get().into(), 6);
-        let parts: [(u128, u32); 3] = [time, partition, (self.random(), 16)];
-        let mut text = [0; 32];
-        let characters = parts
-            .into_iter()
-            .flat_map(|(value, length)| (0..length).rev().map(move |place| (value >> (5 * place)) & 31));
-        for (character, value) in text.iter_mut().zip(characters) {
-            let index = usize::try_from(value).unwrap_or_default();
-            *character = ALPHABET.get(index).copied().unwrap_or_default();
-        }
-        f.write_str(str::from_utf8(&text).unwrap_or_default())
+        write_base32(f, &[time, partition, (self.random(), 16)])
     }
+}
+
+/// Writes numbers, each in so many characters; all together at most 32.
+fn write_base32(f: &mut fmt::Formatter<'_>, parts: &[(u128, u32)]) -> fmt::Result {
+    let mut text = [0; 32];
+    let characters =
+        parts.iter().flat_map(|(value, length)| (0..*length).rev().map(move |place| (value >> (5 * place)) & 31));
+    let mut written = 0;
+    for (character, value) in text.iter_mut().zip(characters) {
+        let index = usize::try_from(value).unwrap_or_default();
+        *character = ALPHABET.get(index).copied().unwrap_or_default();
+        written += 1;
+    }
+    f.write_str(text.get(..written).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default())
 }
 
 impl fmt::Debug for Pfid {
@@ -201,6 +213,18 @@ pfid! {
     /// Names an API token of an account.
     ApiTokenId
 }
+pfid! {
+    /// Names an agent of an account.
+    AgentId
+}
+pfid! {
+    /// Names the deployment of an agent in an environment.
+    AgentDeploymentId
+}
+pfid! {
+    /// Names an invitation to an account.
+    InviteId
+}
 
 #[cfg(test)]
 mod tests {
@@ -237,6 +261,17 @@ mod tests {
             bytes[6] = padding;
             assert_eq!(Pfid::from_bytes(bytes), Err(IdError::PfidPadding));
         }
+    }
+
+    #[test]
+    fn a_partition_reads_as_in_the_text() {
+        let entropy = Entropy::seeded(4);
+        for _ in 0..100 {
+            let pfid = Pfid::generate_root(Timestamp::from_secs(1_767_225_600), &entropy);
+            assert_eq!(pfid.to_string()[10..16], pfid.partition().to_string());
+        }
+        assert_eq!(Partition::new(0).unwrap().to_string(), "000000");
+        assert_eq!(Partition::MAX.to_string(), "zzzzzz");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What credentials belong to: accounts, zones, environments, users. Few beside the credentials, and looked up by name.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::row::secs;
 use super::{Detail, Handle};
 use crate::digest::Digest;
 use crate::feed::{Change, Revision, Subject};
 use crate::id::{AccountId, AccountPfid, EnvironmentId, UserId, ZoneId};
+use crate::time::Timestamp;
 
 /// The number of an account that nobody has.
 pub(crate) const NOBODY: u32 = u32::MAX;
@@ -36,6 +39,15 @@ struct User {
     key_digest: Digest,
     detail: Arc<Detail>,
     revision: Revision,
+    active: Active,
+}
+
+/// When a user was last active, in the form of a last-seen mark.
+#[derive(Default)]
+struct Active {
+    last: AtomicU32,
+    /// What was handed out last.
+    drained: AtomicU32,
 }
 
 #[derive(Default)]
@@ -119,11 +131,31 @@ impl Directory {
         self.read().users.get(id).map(|user| Arc::clone(&user.detail))
     }
 
-    /// The user of a folded address, with the digest of the global key.
-    pub(crate) fn user_by_email(&self, email: &str) -> Option<(Digest, Arc<Detail>)> {
+    /// The user of a folded address, if the digest is that of the user's global key. The user is active then.
+    pub(crate) fn authenticate(&self, email: &str, digest: &Digest, now: Timestamp) -> Option<Arc<Detail>> {
         let maps = self.read();
         let user = maps.users.get(maps.users_by_email.get(email)?)?;
-        Some((user.key_digest, Arc::clone(&user.detail)))
+        if !user.key_digest.matches(digest) {
+            return None;
+        }
+        user.active.last.fetch_max(secs(Some(now)), Ordering::Relaxed);
+        Some(Arc::clone(&user.detail))
+    }
+
+    pub(crate) fn last_active(&self, id: &UserId) -> Option<Timestamp> {
+        let secs = self.read().users.get(id)?.active.last.load(Ordering::Relaxed);
+        (secs != 0).then(|| Timestamp::from_secs(secs.into()))
+    }
+
+    /// The users whose mark has moved since the last time.
+    pub(crate) fn drain_active(&self) -> Vec<(UserId, Timestamp)> {
+        let maps = self.read();
+        let moved = maps.users.iter().filter_map(|(id, user)| {
+            let last = user.active.last.load(Ordering::Relaxed);
+            let drained = user.active.drained.swap(last, Ordering::Relaxed);
+            (last != drained).then(|| (*id, Timestamp::from_secs(last.into())))
+        });
+        moved.collect()
     }
 
     pub(crate) fn apply_account(&self, id: AccountId, pfid: AccountPfid, revision: Revision) {
@@ -169,8 +201,8 @@ impl Directory {
         if maps.users.get(&id).is_some_and(|user| revision <= user.revision) {
             return;
         }
-        maps.forget_user(&id);
-        maps.users.insert(id, User { key_digest, detail: Arc::new(detail), revision });
+        let active = maps.forget_user(&id).unwrap_or_default();
+        maps.users.insert(id, User { key_digest, detail: Arc::new(detail), revision, active });
         maps.users_by_email.insert(email.into(), id);
     }
 
@@ -208,12 +240,13 @@ impl Maps {
         self.accounts.entry(*id).or_insert(Account { number: next, named: None })
     }
 
-    fn forget_user(&mut self, id: &UserId) {
-        if let Some(user) = self.users.remove(id)
-            && let Detail::User { email, .. } = user.detail.as_ref()
+    fn forget_user(&mut self, id: &UserId) -> Option<Active> {
+        let user = self.users.remove(id)?;
+        if let Detail::User { email, .. } = user.detail.as_ref()
             && self.users_by_email.get(email) == Some(id)
         {
             self.users_by_email.remove(email);
         }
+        Some(user.active)
     }
 }

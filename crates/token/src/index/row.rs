@@ -4,8 +4,9 @@ use super::entry::{DigestWords, EntryKind, State};
 use super::hash::Key;
 use super::slab::Previous;
 use super::{Detail, Index};
+use crate::api_token::ApiTokenStatus;
 use crate::digest::Digest;
-use crate::feed::{ApiTokenStatus, Subject};
+use crate::feed::Subject;
 use crate::id::{AccountId, ClientId, EnvironmentId};
 use crate::time::Timestamp;
 

@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use super::{DELETIONS_KEPT, Index, SeenMark, SeenSubject, State};
+use crate::api_token::ApiTokenStatus;
 use crate::credential::Credential;
 use crate::demand::Demand;
 use crate::digest::{BearerKind, Digest, InstallationKey};
 use crate::entropy::Entropy;
-use crate::feed::{ApiTokenStatus, Change, Grant, Revision, Subject, TokenOwner};
+use crate::feed::{Change, Grant, Revision, Subject, TokenOwner};
 use crate::id::{AccountId, ApiTokenId, ClientId, EnvironmentId, ManagementTokenId, Partition, ServiceTokenId, UserId};
 use crate::permission::Permission;
 use crate::service_token::Owner;

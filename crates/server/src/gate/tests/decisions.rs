@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use countersign_token::feed::{ApiTokenStatus, Subject};
+use countersign_token::api_token::ApiTokenStatus;
+use countersign_token::feed::Subject;
 use countersign_token::service_token::Owner;
 
 use super::world::{ServiceToken, World, bearer, pair, pair_of};

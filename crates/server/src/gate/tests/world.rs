@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_token::api_token::{self, ApiTokenScope, Claims, FIRST_KEY_ID};
+use countersign_token::api_token::{self, ApiTokenStatus, Claims, FIRST_KEY_ID, ScopeKind};
 use countersign_token::digest::{BearerKind, Digest, DigestKey, InstallationKey, MacKey};
 use countersign_token::entropy::Entropy;
-use countersign_token::feed::{ApiTokenStatus, Change, Freshness, Revision, Subject};
+use countersign_token::feed::{Change, Freshness, Revision, Subject};
 use countersign_token::id::{
     AccountId, AccountPfid, ApiTokenId, ClientId, EnvironmentId, InstallationId, Pfid, ServiceTokenId, ZoneId,
 };
@@ -229,7 +229,7 @@ impl World {
         let issued_at = self.now();
         let expires_at = issued_at.saturating_add_micros(3_600_000_000);
         let id = ApiTokenId::generate(issued_at, account.as_pfid().partition(), &self.entropy);
-        let scope = if environment.is_some() { ApiTokenScope::Environment } else { ApiTokenScope::Account };
+        let scope = if environment.is_some() { ScopeKind::Environment } else { ScopeKind::Account };
         let installation = InstallationId::generate(&self.entropy);
         let claims = Claims { installation, id, account, scope, issued_at, expires_at };
         let token = ApiToken {

@@ -1,0 +1,168 @@
+//! Lists that say how they are sorted, with the number of rows in all.
+
+use sqlx::any::AnyRow;
+use sqlx::query::Query;
+
+use crate::Page;
+use crate::error::Error;
+use crate::row::Columns;
+use crate::store::Store;
+use crate::tx::built;
+
+/// How a list is sorted. Rows with the same value are in the order of their ids, in the same direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order<C> {
+    /// By what.
+    pub column: C,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+    /// Where rows without a value are, in either direction.
+    pub nulls: Nulls,
+}
+
+/// Where rows without a value are in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nulls {
+    /// Before all others.
+    First,
+    /// After all others.
+    Last,
+}
+
+/// What API tokens can be sorted by. Names are sorted by their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiTokenColumn {
+    /// The id, and so the creation. An index serves this order; every other sorts all tokens of the account.
+    Id,
+    /// When the token was made.
+    InsertedAt,
+    /// When its status last changed.
+    UpdatedAt,
+    /// When it ends.
+    ExpiresAt,
+    /// When it was last used, if it ever was.
+    LastUsedAt,
+    /// The name of its status.
+    Status,
+    /// The name of the kind of its scope.
+    Scope,
+}
+
+/// What environments, agents, deployments, members and invites can be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListColumn {
+    /// The id (of members, the PFID), and so the creation. An index serves this order, but for members.
+    Id,
+    /// When the row was made.
+    InsertedAt,
+    /// When it was last changed.
+    UpdatedAt,
+}
+
+/// A part of a list, and how long the whole is. Both are of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// The rows that were asked for.
+    pub rows: Vec<T>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+impl<C> Order<C> {
+    /// The words after `ORDER BY`, where ids are in the column `id` and this order's values in `column`.
+    pub(crate) fn words(&self, column: &'static str, id: &'static str) -> String {
+        let direction = if self.descending { "DESC" } else { "ASC" };
+        if column == id {
+            // As the index has it: PostgreSQL takes no other place of NULLs for the same, even where there are none.
+            return format!("{id} {direction}");
+        }
+        let nulls = match self.nulls {
+            Nulls::First => "FIRST",
+            Nulls::Last => "LAST",
+        };
+        format!("{column} {direction} NULLS {nulls}, {id} {direction}")
+    }
+}
+
+impl ApiTokenColumn {
+    /// The column's name.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::InsertedAt => "inserted_at",
+            Self::UpdatedAt => "updated_at",
+            Self::ExpiresAt => "expires_at",
+            Self::LastUsedAt => "last_used_at",
+            Self::Status => "status",
+            Self::Scope => "scope",
+        }
+    }
+}
+
+impl ListColumn {
+    /// The column's name in a table where `inserted_at` is called that, and the id `id`.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::InsertedAt => "inserted_at",
+            Self::UpdatedAt => "updated_at",
+        }
+    }
+
+    /// The column's name in a table where `inserted_at` is called `created_at`.
+    pub(crate) fn text_of_created(self) -> &'static str {
+        match self {
+            Self::InsertedAt => "created_at",
+            Self::Id | Self::UpdatedAt => self.text(),
+        }
+    }
+}
+
+/// What a list is made of.
+pub(crate) struct Source<T> {
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static str,
+    /// From `FROM` to the last condition, with places for the values.
+    pub(crate) living: &'static str,
+    pub(crate) read: fn(&AnyRow) -> Result<T, Error>,
+}
+
+impl Store {
+    /// Reads a part of a list; `order` is what [`Order::words`] returns.
+    pub(crate) async fn list<T>(
+        &self,
+        source: &Source<T>,
+        values: &[Option<String>],
+        order: &str,
+        page: Page,
+    ) -> Result<Listed<T>, Error> {
+        let Source { table, columns, living, read } = *source;
+        let mut snapshot = self.snapshot().await?;
+        let query = values.iter().cloned().fold(built(format!("SELECT COUNT(*){living}")), Query::bind);
+        let row = query.fetch_one(&mut *snapshot).await?;
+        let total = Columns::of(table, &row).count()?;
+        let (limit, offset) = page.bounds();
+        let (first, second) = (values.len() + 1, values.len() + 2);
+        let sql = format!("SELECT {columns}{living} ORDER BY {order} LIMIT ${first} OFFSET ${second}");
+        let query = values.iter().cloned().fold(built(sql), Query::bind).bind(limit).bind(offset);
+        let rows = query.fetch_all(&mut *snapshot).await?;
+        Ok(Listed { rows: rows.iter().map(read).collect::<Result<_, _>>()?, total })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_order_is_total() {
+        let check = |column: ApiTokenColumn, descending: bool, nulls: Nulls, expected: &str| {
+            let order = Order { column, descending, nulls };
+            assert_eq!(order.words(column.text(), "id"), expected);
+        };
+        check(ApiTokenColumn::Id, false, Nulls::First, "id ASC");
+        check(ApiTokenColumn::Id, true, Nulls::Last, "id DESC");
+        check(ApiTokenColumn::Status, false, Nulls::Last, "status ASC NULLS LAST, id ASC");
+        check(ApiTokenColumn::LastUsedAt, true, Nulls::First, "last_used_at DESC NULLS FIRST, id DESC");
+    }
+}
