@@ -8,6 +8,7 @@ mod body;
 pub mod caller;
 pub mod cloudflare;
 pub mod config;
+mod connect;
 pub mod flusher;
 pub mod follower;
 pub mod gate;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod ops;
 pub mod propagation;
 pub mod sweeper;
+mod throttle;
 mod urlencoded;
 
 // The operations' arguments and answers are made of these; who calls the operations names them through here.

@@ -1,0 +1,252 @@
+//! `/cli/connect`: an API token for a command line, for an address and a global key.
+
+use axum::extract::State;
+use countersign_store::{Account, Page as Part};
+use countersign_token::api_token::ApiToken;
+use countersign_token::id::{AccountId, AccountPfid};
+use countersign_token::secret::Secret;
+use http::StatusCode;
+
+use super::form::Unfit;
+use super::host::Host;
+use super::html::Html;
+use super::page::{self, Page};
+use super::submitted::Submitted;
+use super::{LOG_IN, Pages};
+use crate::caller::{Administer, Caller, Origin, Permit, Place};
+use crate::ops::{self, CreateApiToken, Intent, NewScope, Outcome};
+use crate::throttle::Attempt;
+
+/// What a form of this page is marked for.
+const PURPOSE: &str = "log in";
+
+const TITLE: &str = "Connect a command line to Countersign";
+
+/// How many accounts are offered by name. Whoever has more names one.
+const OFFERED_MAX: u32 = 200;
+
+/// The form as it is shown: empty, or with what was typed and what is wrong with it.
+#[derive(Debug, Default)]
+struct Form<'a> {
+    email: &'a str,
+    problem: Option<&'a str>,
+    choice: Choice,
+}
+
+/// How the form asks for the account.
+#[derive(Debug, Default)]
+enum Choice {
+    /// Not at all: most users have one.
+    #[default]
+    None,
+    /// By the names of the user's accounts.
+    Offered(Vec<Account>),
+    /// By its id.
+    Typed,
+}
+
+pub(super) async fn show(State(pages): State<Pages>) -> Page {
+    pages.log_in(StatusCode::OK, &Form::default())
+}
+
+pub(super) async fn submit(
+    State(pages): State<Pages>,
+    origin: Origin,
+    host: Host,
+    submitted: Submitted,
+) -> Result<Page, Page> {
+    let app = &pages.app;
+    let now = app.clock.now();
+    let email = submitted.field("email");
+    let again = |status, problem, choice| {
+        let problem = Some(problem);
+        pages.log_in(status, &Form { email, problem, choice })
+    };
+    let unfit = |unfit: Unfit| again(unfit.status(), unfit.words(), Choice::None);
+
+    let once = pages.forms.check(PURPOSE, submitted.field("form"), now).map_err(unfit)?;
+    if !app.is_fresh() {
+        return Err(page::unavailable());
+    }
+    let attempt = Attempt::from(origin.address).on(email);
+    pages.throttle.begin(&attempt, app.clock.boot()).map_err(page::throttled)?;
+    let Some(detail) = app.index.authenticate_global_key(email, submitted.field("key"), now) else {
+        return Err(again(StatusCode::UNAUTHORIZED, "This address and this key do not belong together.", Choice::None));
+    };
+    pages.throttle.succeed(&attempt);
+
+    let caller = Caller::Holder(detail);
+    let (account, permit) = match pages.choose(&caller, submitted.field("account")).await.map_err(page::failed)? {
+        Chosen::Account(account, permit) => (account, permit),
+        Chosen::Nothing { status, problem, choice } => return Err(again(status, problem, choice)),
+    };
+    let fingerprint = pages.forms.fingerprint(&once, caller.user().as_ref());
+    let intent = Intent { key: once, fingerprint, answer: |token: &ApiToken| token.id.to_string() };
+    let create = CreateApiToken { scope: NewScope::Account, expires_at: None };
+    match app.ops.create_api_token(&permit, create, Some(intent), &origin).await {
+        Ok(issued) => match issued.reply.outcome {
+            Outcome::Done(token) => {
+                let url = host.url(app.public_url.as_deref());
+                Ok(connected(&token, &issued.secret, &account, url.as_deref()))
+            }
+            // The operation would show the token again. To a page's sender it is not shown twice.
+            Outcome::Replayed(_) => Err(unfit(Unfit::Used)),
+        },
+        Err(ops::Error::IdempotencyKeyUsed) => Err(unfit(Unfit::Used)),
+        Err(error) => Err(page::failed(error)),
+    }
+}
+
+/// The account that a token is made for, or why there is none yet.
+enum Chosen {
+    Account(Account, Permit<Administer>),
+    Nothing { status: StatusCode, problem: &'static str, choice: Choice },
+}
+
+impl Pages {
+    fn log_in(&self, status: StatusCode, form: &Form<'_>) -> Page {
+        let mark = self.forms.mark(PURPOSE, self.app.clock.now());
+        Page::new(status, TITLE, form.html(&mark))
+    }
+
+    /// The account with the id `named`, or the user's only one.
+    async fn choose(&self, caller: &Caller, named: &str) -> Result<Chosen, ops::Error> {
+        let (accounts, total) =
+            self.app.ops.list_accounts(caller, None, Part { offset: 0, limit: OFFERED_MAX }).await?;
+        let nothing = |status, problem, accounts: Vec<Account>| {
+            let all = total <= u64::from(OFFERED_MAX);
+            let choice = if all { Choice::Offered(accounts) } else { Choice::Typed };
+            Ok(Chosen::Nothing { status, problem, choice })
+        };
+        let account = match (named, accounts.as_slice()) {
+            ("", []) => {
+                let problem = "Your user has no account, so there is nothing to make a token for.";
+                return Ok(Chosen::Nothing { status: StatusCode::FORBIDDEN, problem, choice: Choice::None });
+            }
+            ("", [only]) => Some(only.clone()),
+            ("", [..]) => {
+                let problem = "You have several accounts. Choose one, and enter your key once more.";
+                return nothing(StatusCode::UNPROCESSABLE_ENTITY, problem, accounts);
+            }
+            (named, _) => self.find_account(caller, named).await?,
+        };
+        let permitted = account.and_then(|account| {
+            let permit = caller.permit(&self.app.index, Place::Account(account.id)).ok()?;
+            Some(Chosen::Account(account, permit))
+        });
+        match permitted {
+            Some(chosen) => Ok(chosen),
+            None => {
+                let problem = "You have no such account. Choose another one, and enter your key once more.";
+                nothing(StatusCode::FORBIDDEN, problem, accounts)
+            }
+        }
+    }
+
+    /// An account of the caller's by either of its ids; `None` if there is none, or it is another's.
+    async fn find_account(&self, caller: &Caller, named: &str) -> Result<Option<Account>, ops::Error> {
+        let by_pfid = || self.app.index.resolve_account_pfid(&named.parse::<AccountPfid>().ok()?);
+        let Some(id) = named.parse::<AccountId>().ok().or_else(by_pfid) else { return Ok(None) };
+        match self.app.ops.find_account(caller, &id).await {
+            Ok(account) => Ok(Some(account)),
+            Err(ops::Error::NotFound | ops::Error::Forbidden) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Form<'_> {
+    fn html(&self, mark: &str) -> Html {
+        let (invalid, described) = match self.problem {
+            Some(_) => (" aria-invalid=\"true\"", " aria-describedby=\"problem\""),
+            None => ("", ""),
+        };
+        let is_first = self.email.is_empty();
+        let (first, second) = if is_first { (" autofocus", "") } else { ("", " autofocus") };
+        Html::new("<p>Enter your e-mail address and your global API key, and get an API token for one account.</p>")
+            .then(page::problem(self.problem))
+            .markup("<form method=\"post\" action=\"")
+            .markup(LOG_IN)
+            .markup("\" autocomplete=\"off\"><input type=\"hidden\" name=\"form\" value=\"")
+            .text(mark)
+            .markup("\"><label for=\"email\">E-mail address</label>")
+            .markup(
+                "<input id=\"email\" name=\"email\" type=\"email\" required maxlength=\"254\" autocomplete=\"email\"",
+            )
+            .markup(" autocapitalize=\"none\" spellcheck=\"false\"")
+            .markup(invalid)
+            .markup(described)
+            .markup(first)
+            .markup(" value=\"")
+            .text(self.email)
+            .markup("\">")
+            .then(self.choice.html(invalid, described))
+            .markup("<label for=\"key\">Global API key</label>")
+            .markup("<input id=\"key\" name=\"key\" type=\"password\" required autocomplete=\"off\"")
+            .markup(invalid)
+            .markup(described)
+            .markup(second)
+            .markup("><button type=\"submit\">Make an API token</button></form>")
+            .markup("<p class=\"aside\">The key was shown when your user was made. It is used for this one step, and ")
+            .markup("neither this page nor your browser keeps it.</p>")
+    }
+}
+
+impl Choice {
+    fn html(&self, invalid: &'static str, described: &'static str) -> Html {
+        match self {
+            Self::None => Html::default(),
+            Self::Offered(accounts) => {
+                let select = Html::new("<label for=\"account\">Account</label>")
+                    .markup("<select id=\"account\" name=\"account\" required")
+                    .markup(invalid)
+                    .markup(described)
+                    .markup("><option value=\"\">Choose an account</option>");
+                let options = accounts.iter().fold(select, |html, account| {
+                    let pfid = account.pfid.to_string();
+                    html.markup("<option value=\"")
+                        .text(&pfid)
+                        .markup("\">")
+                        .text(&account.name)
+                        .markup(" (")
+                        .text(&pfid)
+                        .markup(")</option>")
+                });
+                options.markup("</select>")
+            }
+            Self::Typed => Html::new("<label for=\"account\">Account, by its id</label>")
+                .markup("<input id=\"account\" name=\"account\" required maxlength=\"32\" autocomplete=\"off\"")
+                .markup(" autocapitalize=\"none\" spellcheck=\"false\"")
+                .markup(invalid)
+                .markup(described)
+                .markup(">"),
+        }
+    }
+}
+
+/// The page that shows a new token, this once.
+fn connected(token: &ApiToken, secret: &Secret, account: &Account, url: Option<&str>) -> Page {
+    let expires_at = token.expires_at.to_string();
+    let day = expires_at.split_once('T').map_or(expires_at.as_str(), |(day, _)| day);
+    let html = Html::new("<p>Copy it now. It is shown this once, and only a digest of it is kept.</p>")
+        .then(page::secret("API token", secret))
+        .markup("<h2>What to do next</h2>")
+        .markup("<p>Go back to the terminal that asks for it, and paste it there.</p>")
+        .markup("<p>If none does, write a profile. Put the token in the place of <code>TOKEN</code>:</p>")
+        .markup("<pre><code>prefactor profiles add NAME ")
+        .text(url.unwrap_or("URL"))
+        .markup(" --api-token TOKEN</code></pre>")
+        .markup("<h2>About this token</h2><dl><dt>Account</dt><dd>")
+        .text(&account.name)
+        .markup("<br><code>")
+        .text(&account.pfid.to_string())
+        .markup("</code></dd><dt>Token id</dt><dd><code>")
+        .text(&token.id.to_string())
+        .markup("</code></dd><dt>Good until</dt><dd><time datetime=\"")
+        .text(&expires_at)
+        .markup("\">")
+        .text(day)
+        .markup("</time></dd></dl>")
+        .markup("<p class=\"aside\">It may do everything in its account. If it gets into wrong hands, revoke it by its id.</p>");
+    Page::new(StatusCode::OK, "Your API token", html)
+}
