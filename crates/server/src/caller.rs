@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use countersign_store::{Account, AuditActor};
 use countersign_token::feed::TokenOwner;
-use countersign_token::id::{AccountId, UserId};
+use countersign_token::id::{AccountId, AccountPfid, UserId};
 use countersign_token::index::{Detail, Index};
 use countersign_token::permission::Permission;
 use countersign_token::service_token::Owner;
@@ -26,15 +26,19 @@ pub enum Caller {
     Holder(Arc<Detail>),
 }
 
-/// The right to look at an account's credentials.
+/// The right to look at an account's service tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Read;
 
-/// The right to change an account's credentials. It includes [`Read`].
+/// The right to change an account's service tokens. It includes [`Read`].
 #[derive(Clone, Copy, Debug)]
 pub struct Write;
 
-/// A right as a type: [`Read`] or [`Write`].
+/// The right to everything about an account but its service tokens: its API tokens, environments, agents and users.
+#[derive(Clone, Copy, Debug)]
+pub struct Administer;
+
+/// A right as a type: [`Read`], [`Write`] or [`Administer`].
 pub trait Right: Send + Sync + 'static {
     /// Whether holding `permission` on an account gives this right there.
     fn given_by(permission: Permission) -> bool;
@@ -57,18 +61,30 @@ impl Right for Write {
     }
 }
 
-/// The proof that a caller holds right `R` on the service tokens of one account or zone.
+impl Right for Administer {
+    fn given_by(permission: Permission) -> bool {
+        match permission {
+            Permission::Everything => true,
+            Permission::ServiceTokensRead | Permission::ServiceTokensWrite => false,
+        }
+    }
+}
+
+/// The proof that a caller holds right `R` on one account or zone.
 #[derive(Debug)]
 pub struct Permit<R> {
     owner: Owner,
+    pfid: AccountPfid,
     actor: AuditActor,
+    user: Option<UserId>,
     right: PhantomData<R>,
 }
 
 impl<R: Right> Permit<R> {
     /// The permit of whoever runs a command on the store itself, on an account that they have read there.
     pub fn of_operator(account: &Account) -> Self {
-        Self { owner: Owner { account: account.id, zone: None }, actor: Caller::Operator.actor(), right: PhantomData }
+        let owner = Owner { account: account.id, zone: None };
+        Self { owner, pfid: account.pfid, actor: Caller::Operator.actor(), user: None, right: PhantomData }
     }
 
     /// The account or zone whose tokens may be read or changed.
@@ -76,9 +92,24 @@ impl<R: Right> Permit<R> {
         self.owner
     }
 
+    /// The account that the right is on, or on a zone of.
+    pub fn account(&self) -> AccountId {
+        self.owner.account
+    }
+
+    /// The account's other id.
+    pub fn pfid(&self) -> AccountPfid {
+        self.pfid
+    }
+
     /// Who acts, as the audit log names them.
     pub fn actor(&self) -> &AuditActor {
         &self.actor
+    }
+
+    /// The user who acts; `None` when a token of an account does, or a command on the store.
+    pub fn user(&self) -> Option<UserId> {
+        self.user
     }
 }
 
@@ -105,17 +136,18 @@ impl Caller {
     /// the two answers must not differ, or ids could be guessed.
     pub fn permit<R: Right>(&self, index: &Index, place: Place) -> Result<Permit<R>, ops::Error> {
         let owner = match place {
-            Place::Account(account) if index.account_exists(&account) => Owner { account, zone: None },
+            Place::Account(account) => Owner { account, zone: None },
             Place::Zone(zone) => match index.zone_account(&zone) {
                 Some(account) => Owner { account, zone: Some(zone) },
                 None => return Err(ops::Error::Forbidden),
             },
-            Place::Account(_) => return Err(ops::Error::Forbidden),
         };
-        if !self.holds::<R>(&owner.account) {
-            return Err(ops::Error::Forbidden);
+        match index.account_pfid(&owner.account) {
+            Some(pfid) if self.holds::<R>(&owner.account) => {
+                Ok(Permit { owner, pfid, actor: self.actor(), user: self.user(), right: PhantomData })
+            }
+            Some(_) | None => Err(ops::Error::Forbidden),
         }
-        Ok(Permit { owner, actor: self.actor(), right: PhantomData })
     }
 
     /// Whether the caller may administer the installation itself: make accounts, users and management tokens.

@@ -5,35 +5,46 @@
 //! change is in force; then the answer. Nothing after the commit can turn success into an error.
 
 mod account;
+mod agent;
+mod api_token;
 mod audit;
+mod commit;
+mod environment;
+mod field;
+pub(crate) mod idempotency;
 mod installation;
+mod invite;
 mod management_token;
+mod member;
 pub mod pages;
+mod pfid;
 mod service_token;
 mod user;
 mod zone;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use countersign_store::{AuditActor, AuditEvent, Store};
-use countersign_token::api_token::{ApiTokenScope, Claims};
-use countersign_token::digest::{DigestKey, InstallationKey, MacKey};
+use countersign_token::digest::{Digest, DigestKey, InstallationKey, MacKey};
 use countersign_token::entropy::Entropy;
-use countersign_token::feed::{ApiTokenStatus, Revision};
-use countersign_token::id::{AccountId, InstallationId};
+use countersign_token::id::{AccountId, ClientId, UserId};
 use countersign_token::index::Index;
-use countersign_token::secret::{Secret, SecretFormat};
+use countersign_token::secret::SecretFormat;
 use countersign_token::time::{Clock, Timestamp};
 
-pub use self::account::CreatedAccount;
+pub use self::account::{Counts, CreatedAccount, UpdateAccount};
+pub use self::agent::{NewAgent, NewAgentDeployment};
+pub use self::api_token::{CreateApiToken, IssuedApiToken, NewScope};
+pub use self::environment::{NewEnvironment, Purpose, UpdateEnvironment};
+pub use self::idempotency::{IdempotencyKey, Intent, Outcome, Replay, Reply};
 pub use self::installation::{Initialised, NewInstallation};
+pub use self::invite::Accepted;
 pub use self::management_token::NewManagementToken;
+pub use self::member::UpdateMember;
 pub use self::service_token::{Changed, CreateServiceToken, Issued, ListServiceTokens, ServiceTokens};
-use crate::caller::{Caller, Origin};
+use crate::caller::{Caller, Origin, Permit, Right};
 use crate::follower;
 use crate::ops::pages::Pages;
-use crate::propagation::{self, Propagation, Watched};
 
 /// Why an operation was not done. Nothing has changed when one of these is returned.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +57,24 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// An argument that names something of the account, but of another kind.
+    #[error("{field}: names another kind of object")]
+    WrongKind {
+        /// The argument's name.
+        field: &'static str,
+    },
     /// What the operation is on does not exist where the caller looked for it.
     #[error("not found")]
     NotFound,
     /// Something that must be alone exists already; the text says what.
     #[error("{0}")]
     Conflict(String),
+    /// What the operation is on is in a state that does not allow it; the text says which.
+    #[error("{0}")]
+    InvalidAction(String),
+    /// The idempotency key was used for something else.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyUsed,
     /// The caller lacks the right.
     #[error("the caller may not do this")]
     Forbidden,
@@ -123,65 +146,12 @@ impl Ops {
         self.key.form_key()
     }
 
-    /// Waits until a committed change is in force as far as it must be before the answer leaves: on this node always, and
-    /// on every node if it takes something away or if a command made it.
-    async fn in_force(&self, revision: Option<Revision>, takes_away: bool) -> Option<Propagation> {
-        let revision = revision?;
-        match &self.seat {
-            Seat::Node(node) => {
-                node.follower.reach(revision).await;
-                if !takes_away {
-                    return None;
-                }
-                Some(self.settle(Some(&node.follower), revision).await)
-            }
-            Seat::Outside => Some(self.settle(None, revision).await),
-        }
-    }
-
-    /// Waits for whatever was committed before: for an answer that reports a state which another call has just made.
-    async fn in_force_already(&self) -> Result<Option<Propagation>, Error> {
-        let revision = self.store.revision().await?;
-        Ok(self.in_force(Some(revision), true).await)
-    }
-
-    async fn settle(&self, follower: Option<&follower::Handle>, revision: Revision) -> Propagation {
-        let fresh = Watched::default();
-        let watched = follower.map_or(&fresh, follower::Handle::watched);
-        let max_staleness = self.max_staleness(follower).await;
-        propagation::settle(
-            &self.store,
-            &self.clock,
-            follower.map(follower::Handle::node),
-            watched,
-            max_staleness,
-            revision,
-        )
-        .await
-    }
-
-    async fn max_staleness(&self, follower: Option<&follower::Handle>) -> Duration {
-        if let Some(follower) = follower {
-            return follower.max_staleness();
-        }
-        // A guess that is too short would break the promise, and the change is committed: wait until it can be read.
-        loop {
-            match self.store.installation().await {
-                Ok(Some(installation)) => return installation.max_staleness,
-                Ok(None) => return countersign_store::Installation::MAX_STALENESS,
-                Err(error) => {
-                    tracing::warn!(error = %error, "cannot read how long a change may take to spread; trying again")
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-
     fn event(
         &self,
         by: &AuditActor,
         action: &'static str,
         subject: (&'static str, String),
+        account: Option<AccountId>,
         origin: &Origin,
     ) -> AuditEvent {
         AuditEvent {
@@ -189,7 +159,7 @@ impl Ops {
             action,
             subject_kind: subject.0,
             subject_id: subject.1,
-            account: None,
+            account,
             at: self.clock.now(),
             address: origin.address.map(|address| address.to_string()),
             request_id: origin.request_id.clone(),
@@ -197,47 +167,36 @@ impl Ops {
         }
     }
 
-    /// The account-scoped bearer that `init` and `account create` hand out, with its row.
-    fn account_token(
+    fn event_by<R: Right>(
         &self,
-        installation: InstallationId,
-        account: &countersign_store::Account,
-        created_by: Option<countersign_token::id::UserPfid>,
-        now: Timestamp,
-    ) -> (countersign_store::ApiToken, Secret) {
-        let id = countersign_token::id::ApiTokenId::generate(now, account.pfid.as_pfid().partition(), &self.entropy);
-        let key_id = countersign_token::api_token::FIRST_KEY_ID;
-        let issued_at = Timestamp::from_secs(now.as_secs());
-        let expires_at = Timestamp::from_secs(now.as_secs() + countersign_token::api_token::LIFETIME_DEFAULT_SECS);
-        let scope = ApiTokenScope::Account;
-        let claims = Claims { installation, id, account: account.pfid, scope, issued_at, expires_at };
-        let secret = countersign_token::api_token::mint(&self.key.jwt_key(key_id), &claims);
-        let digest = self.digest_key.bearer(countersign_token::digest::BearerKind::ApiToken, secret.expose());
-        let row = countersign_store::ApiToken {
-            id,
-            account: account.id,
-            scope,
-            environment: None,
-            status: ApiTokenStatus::Active,
-            digest,
-            key_id: key_id.to_owned(),
-            issued_at,
-            expires_at,
-            created_by,
-            last_used_at: None,
-            inserted_at: now,
-            updated_at: now,
-            deleted_at: None,
-        };
-        (row, secret)
+        permit: &Permit<R>,
+        action: &'static str,
+        subject: (&'static str, String),
+        origin: &Origin,
+    ) -> AuditEvent {
+        self.event(permit.actor(), action, subject, Some(permit.account()), origin)
     }
 }
 
-/// A display name of an account or a zone.
-fn parse_name(field: &'static str, name: &str) -> Result<String, Error> {
-    match countersign_token::service_token::Name::parse(name) {
-        Ok(name) => Ok(name.as_str().to_owned()),
-        Err(problem) => Err(Error::Invalid { field, problem: problem.to_string() }),
+/// The store learns of last-seen marks in batches; an answer has the newest.
+impl Seat {
+    fn last_seen(&self, client_id: &ClientId) -> Option<Timestamp> {
+        self.index()?.last_seen(client_id)
+    }
+
+    fn last_used(&self, digest: &Digest) -> Option<Timestamp> {
+        self.index()?.last_used(digest)
+    }
+
+    fn last_active(&self, user: &UserId) -> Option<Timestamp> {
+        self.index()?.last_active(user)
+    }
+
+    fn index(&self) -> Option<&Index> {
+        match self {
+            Self::Node(node) => Some(&node.index),
+            Self::Outside => None,
+        }
     }
 }
 

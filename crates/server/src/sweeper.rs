@@ -1,10 +1,13 @@
-//! Takes the rows of deleted credentials away, once no node can still need them to learn of the deletion.
+//! Takes away what is no longer needed: the rows of deleted credentials, once no node can still need them to learn of the
+//! deletion, and the answers kept under idempotency keys.
 
 use std::time::Duration;
 
 use countersign_store::Store;
 use countersign_token::time::Clock;
 use tokio_util::sync::CancellationToken;
+
+use crate::ops::idempotency;
 
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -21,10 +24,14 @@ pub async fn run(store: Store, clock: Clock, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        match store.sweep_tombstones(clock.now().saturating_add_micros(-KEPT_MICROS)).await {
+        let now = clock.now();
+        match store.sweep_tombstones(now.saturating_add_micros(-KEPT_MICROS)).await {
             Ok(0) => {}
             Ok(swept) => tracing::info!(swept, "rows of credentials deleted a week ago are gone"),
             Err(error) => tracing::warn!(error = %error, "deleted rows could not be swept; the next round tries again"),
+        }
+        if let Err(error) = store.delete_old_answers(now.saturating_add_micros(-idempotency::KEPT_MICROS)).await {
+            tracing::warn!(error = %error, "old answers could not be swept; the next round tries again");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Reading the audit log.
+//! What stands in the audit log, and reading it.
 
 use countersign_store::{AuditChain, AuditFilter, RecordedEvent};
+use serde_json::Value;
 
 use super::{Error, Ops, require_administrator};
 use crate::caller::Caller;
@@ -27,5 +28,28 @@ impl Ops {
     pub async fn verify_audit(&self, by: &Caller, progress: &mut (dyn FnMut(u64) + Send)) -> Result<AuditChain, Error> {
         require_administrator(by)?;
         Ok(self.store.verify_audit_chain(progress).await?)
+    }
+}
+
+/// What an audit event says of a change: the fields that differ, as they are now. Both are objects with the same fields.
+pub(super) fn difference(before: &Value, after: &Value) -> String {
+    let fields = after.as_object().into_iter().flatten();
+    let changed = fields.filter(|(field, value)| before.get(field) != Some(value));
+    Value::Object(changed.map(|(field, value)| (field.clone(), value.clone())).collect()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::difference;
+
+    #[test]
+    fn a_difference_is_what_changed() {
+        let before = json!({ "name": "a", "purpose": null, "enabled": true });
+        assert_eq!(difference(&before, &before), "{}");
+        let after = json!({ "name": "b", "purpose": "testing", "enabled": true });
+        assert_eq!(difference(&before, &after), r#"{"name":"b","purpose":"testing"}"#);
+        assert_eq!(difference(&after, &before), r#"{"name":"a","purpose":null}"#);
     }
 }

@@ -1,26 +1,21 @@
 //! The first write of all: what `init` makes.
 
-use countersign_store::{
-    Account, ApiToken, AuditActor, Environment, Installation, ManagementToken, Membership, User, Zone,
-};
+use countersign_store::{Account, AuditActor, Environment, Installation, ManagementToken, Membership, User, Zone};
 use countersign_token::digest::BearerKind;
 use countersign_token::feed::{Grant, TokenOwner};
-use countersign_token::id::{
-    AccountId, AccountPfid, EnvironmentId, InstallationId, ManagementTokenId, Pfid, UserId, UserPfid, ZoneId,
-};
+use countersign_token::id::{InstallationId, ManagementTokenId, ZoneId};
 use countersign_token::permission::Permission;
 use countersign_token::secret::Secret;
 use serde_json::json;
 
-use super::user::parse_email;
-use super::{Error, Ops, parse_name};
+use super::account::Founding;
+use super::api_token::Mint;
+use super::field::{parse_email, parse_name};
+use super::{Error, Ops};
 use crate::caller::Origin;
 
 /// The name of the first account.
 const ACCOUNT_NAME: &str = "Default";
-
-/// The name and the purpose of an account's first environment.
-pub(super) const ENVIRONMENT_NAME: &str = "development";
 
 /// What a new installation is made of.
 #[derive(Clone, Debug)]
@@ -63,28 +58,11 @@ impl Ops {
             max_staleness: Installation::MAX_STALENESS,
         };
 
-        let pfid = AccountPfid::from(Pfid::generate_root(now, entropy));
-        let partition = pfid.as_pfid().partition();
-        let account =
-            Account { id: AccountId::generate(entropy), pfid, name: ACCOUNT_NAME.to_owned(), created_at: now };
+        let founding = self.draw_account(ACCOUNT_NAME.to_owned(), now);
+        let Founding { account, environment, .. } = founding.clone();
         let zone = Zone { id: ZoneId::generate(entropy), account: account.id, name: zone_name, created_at: now };
-        let environment = Environment {
-            id: EnvironmentId::generate(now, partition, entropy),
-            account: account.id,
-            name: ENVIRONMENT_NAME.to_owned(),
-            purpose: ENVIRONMENT_NAME.to_owned(),
-            created_at: now,
-            deleted_at: None,
-        };
-        let api_key = Secret::global_key(entropy);
-        let user = User {
-            id: UserId::generate(entropy),
-            pfid: UserPfid::generate(now, partition, entropy),
-            email,
-            key_digest: self.digest_key.bearer(BearerKind::GlobalKey, api_key.expose()),
-            installation_owner: true,
-            created_at: now,
-        };
+        let (user, api_key) = self.draw_user(email, account.pfid.as_pfid().partition(), now);
+        let user = User { installation_owner: true, ..user };
         let api_token = Secret::management_token(entropy);
         let management_token = ManagementToken {
             id: ManagementTokenId::generate(entropy),
@@ -97,41 +75,40 @@ impl Ops {
             revoked_at: None,
             last_used_at: None,
         };
-        let (account_row, account_token) = self.account_token(installation.id, &account, Some(user.pfid), now);
+        let mint = self.mint(installation.id);
 
         let operator = AuditActor { kind: "operator", id: String::new() };
         let subject = ("installation", installation.id.to_string());
-        let mut event = self.event(&operator, "installation.create", subject, &Origin::default());
+        let mut event = self.event(&operator, "installation.create", subject, None, &Origin::default());
         event.detail = json!({ "account": account.name, "zone": zone.name, "email": user.email }).to_string();
         let rows = Rows {
             installation,
-            account: account.clone(),
+            founding,
             zone: zone.clone(),
-            environment: environment.clone(),
             user: user.clone(),
             management_token,
-            api_token: account_row,
+            mint: mint.clone(),
         };
-        let written = self
-            .store
-            .write(move |tx| {
-                let (rows, event) = (rows.clone(), event.clone());
-                Box::pin(async move {
-                    tx.insert_installation(&rows.installation).await?;
-                    tx.insert_account(&rows.account).await?;
-                    tx.insert_zone(&rows.zone).await?;
-                    tx.insert_environment(&rows.environment).await?;
-                    tx.insert_user(&rows.user).await?;
-                    let (user, account) = (rows.user.id, rows.account.id);
-                    tx.insert_membership(&Membership { user, account, created_at: now }).await?;
-                    tx.insert_management_token(&rows.management_token).await?;
-                    tx.insert_api_token(&rows.api_token).await?;
-                    tx.record(event);
-                    Ok::<_, Error>(())
-                })
-            })
+        let (token, _) = self
+            .commit(
+                |_| false,
+                move |tx| {
+                    let (rows, event) = (rows.clone(), event.clone());
+                    Box::pin(async move {
+                        tx.insert_installation(&rows.installation).await?;
+                        let token = rows.founding.insert(tx, &rows.mint, Some(rows.user.pfid)).await?;
+                        tx.insert_zone(&rows.zone).await?;
+                        tx.insert_user(&rows.user).await?;
+                        let (user, account) = (rows.user.id, rows.zone.account);
+                        tx.insert_membership(&Membership { user, account, created_at: now }).await?;
+                        tx.insert_management_token(&rows.management_token).await?;
+                        tx.record(event);
+                        Ok(token)
+                    })
+                },
+            )
             .await?;
-        self.in_force(written.revision, false).await;
+        let account_token = mint.secret(account.pfid, &token);
         Ok(Initialised { account, zone, environment, user, api_key, api_token, account_token })
     }
 }
@@ -139,10 +116,9 @@ impl Ops {
 #[derive(Clone)]
 struct Rows {
     installation: Installation,
-    account: Account,
+    founding: Founding,
     zone: Zone,
-    environment: Environment,
     user: User,
     management_token: ManagementToken,
-    api_token: ApiToken,
+    mint: Mint,
 }

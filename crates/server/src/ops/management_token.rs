@@ -9,8 +9,8 @@ use countersign_token::secret::Secret;
 
 use serde_json::json;
 
-use super::user::parse_email;
-use super::{Error, Ops, parse_name, require_account, require_administrator};
+use super::field::{invalid, parse_email, parse_name};
+use super::{Error, Ops, require_account, require_administrator};
 use crate::caller::{Caller, Origin};
 use crate::propagation::Propagation;
 
@@ -37,7 +37,7 @@ impl Ops {
         let actor = require_administrator(by)?;
         let name = parse_name("name", &new.name)?;
         if new.permissions.is_empty() {
-            return Err(Error::Invalid { field: "permission", problem: "at least one is needed".to_owned() });
+            return Err(invalid("permission", "at least one is needed"));
         }
         let account = require_account(&self.store, &new.account).await?.id;
         let owner = match &new.user_email {
@@ -60,28 +60,23 @@ impl Ops {
             revoked_at: None,
             last_used_at: None,
         };
-        let mut event = self.event(
-            &actor,
-            "management_token.create",
-            ("management_token", token.id.to_string()),
-            &Origin::default(),
-        );
-        event.account = Some(account);
+        let subject = ("management_token", token.id.to_string());
+        let mut event = self.event(&actor, "management_token.create", subject, Some(account), &Origin::default());
         let permissions: Vec<&str> = new.permissions.iter().map(|permission| permission.text()).collect();
         event.detail = json!({ "name": token.name, "permissions": permissions, "user": new.user_email }).to_string();
         let row = token.clone();
-        let written = self
-            .store
-            .write(move |tx| {
+        self.commit(
+            |()| false,
+            move |tx| {
                 let (row, event) = (row.clone(), event.clone());
                 Box::pin(async move {
                     tx.insert_management_token(&row).await?;
                     tx.record(event);
-                    Ok::<_, Error>(())
+                    Ok(())
                 })
-            })
-            .await?;
-        self.in_force(written.revision, false).await;
+            },
+        )
+        .await?;
         Ok((token, secret))
     }
 
@@ -105,11 +100,11 @@ impl Ops {
         let actor = require_administrator(by)?;
         let now = self.clock.now();
         let id = *id;
-        let event =
-            self.event(&actor, "management_token.revoke", ("management_token", id.to_string()), &Origin::default());
-        let written = self
-            .store
-            .write(move |tx| {
+        let subject = ("management_token", id.to_string());
+        let event = self.event(&actor, "management_token.revoke", subject, None, &Origin::default());
+        self.commit(
+            |_| true,
+            move |tx| {
                 let event = event.clone();
                 Box::pin(async move {
                     let mut token = tx.find_management_token(&id).await?.ok_or(Error::NotFound)?;
@@ -118,14 +113,10 @@ impl Ops {
                         tx.revoke_management_token(&id, now).await?;
                         tx.record(event);
                     }
-                    Ok::<_, Error>(token)
+                    Ok(token)
                 })
-            })
-            .await?;
-        let propagation = match written.revision {
-            Some(revision) => self.in_force(Some(revision), true).await,
-            None => self.in_force_already().await?,
-        };
-        Ok((written.value, propagation))
+            },
+        )
+        .await
     }
 }

@@ -11,6 +11,7 @@ use countersign_token::service_token::{Name, NewServiceToken, Owner, ServiceToke
 use countersign_token::time::Timestamp;
 use serde_json::json;
 
+use super::audit::difference;
 use super::pages::Start;
 use super::{Error, Ops, Seat};
 use crate::caller::{Origin, Permit, Read, Write};
@@ -124,36 +125,21 @@ impl Change {
             return Ok(Outcome { token: before, rotated: false, narrows: false });
         }
         tx.update_service_token(&after).await?;
-        tx.record(AuditEvent { detail: difference(&before, &after), ..self.event.clone() });
+        tx.record(AuditEvent { detail: difference(&noted(&before), &noted(&after)), ..self.event.clone() });
         Ok(Outcome { narrows: before.narrows(&after, self.now), token: after, rotated })
     }
 }
 
-/// What changed, for the audit log: names of fields, and the values that a reviewer asks for first.
-fn difference(before: &ServiceToken, after: &ServiceToken) -> String {
-    let mut detail = serde_json::Map::new();
-    let mut note = |field: &str, value: Option<serde_json::Value>| {
-        detail.insert(field.to_owned(), value.unwrap_or(serde_json::Value::Null));
-    };
-    if before.name != after.name {
-        note("name", Some(after.name.as_str().into()));
-    }
-    if before.duration != after.duration {
-        note("duration", Some(after.duration.as_str().into()));
-    }
-    if before.enabled != after.enabled {
-        note("enabled", Some(after.enabled.into()));
-    }
-    if before.secret_version != after.secret_version {
-        note("secret_version", Some(after.secret_version.into()));
-    }
-    if before.expires_at != after.expires_at {
-        note("expires_at", Some(after.expires_at.to_string().into()));
-    }
-    if before.previous_expires_at != after.previous_expires_at {
-        note("previous_expires_at", after.previous_expires_at.map(|at| at.to_string().into()));
-    }
-    serde_json::Value::Object(detail).to_string()
+/// What the audit log notes when it changes: what a reviewer asks for first.
+fn noted(token: &ServiceToken) -> serde_json::Value {
+    json!({
+        "name": token.name.as_str(),
+        "duration": token.duration.as_str(),
+        "enabled": token.enabled,
+        "secret_version": token.secret_version,
+        "expires_at": token.expires_at.to_string(),
+        "previous_expires_at": token.previous_expires_at.map(|at| at.to_string()),
+    })
 }
 
 impl Ops {
@@ -181,8 +167,7 @@ impl Ops {
             },
             now,
         );
-        let mut event = self.event(permit.actor(), "service_token.create", subject(&token), origin);
-        event.account = Some(permit.owner().account);
+        let mut event = self.event_by(permit, "service_token.create", ("service_token", token.id.to_string()), origin);
         event.detail = json!({
             "name": token.name.as_str(),
             "client_id": token.client_id.to_string(),
@@ -192,18 +177,18 @@ impl Ops {
         })
         .to_string();
         let row = token.clone();
-        let written = self
-            .store
-            .write(move |tx| {
+        self.commit(
+            |()| false,
+            move |tx| {
                 let (row, event) = (row.clone(), event.clone());
                 Box::pin(async move {
                     tx.insert_service_token(&row).await?;
                     tx.record(event);
-                    Ok::<_, Error>(())
+                    Ok(())
                 })
-            })
-            .await?;
-        self.in_force(written.revision, false).await;
+            },
+        )
+        .await?;
         Ok(Issued { token, secret })
     }
 
@@ -283,31 +268,22 @@ impl Ops {
         let owner = permit.owner();
         let now = self.clock.now();
         let id = *id;
-        let mut event = self.event(permit.actor(), "service_token.delete", ("service_token", id.to_string()), origin);
-        event.account = Some(owner.account);
-        let written = self
-            .store
-            .write(move |tx| {
-                let event = event.clone();
-                Box::pin(async move {
-                    let token = tx.find_service_token(&owner, &id).await?.ok_or(Error::NotFound)?;
-                    tx.delete_service_token(&owner, &id, now).await?;
-                    tx.record(event);
-                    Ok(token)
-                })
-            })
-            .await;
-        match written {
-            Ok(written) => {
-                let propagation = self.in_force(written.revision, true).await;
-                Ok(Changed { token: self.with_last_seen(written.value), secret: None, propagation })
-            }
-            Err(Error::NotFound) => {
-                self.in_force_already().await?;
-                Err(Error::NotFound)
-            }
-            Err(error) => Err(error),
-        }
+        let event = self.event_by(permit, "service_token.delete", ("service_token", id.to_string()), origin);
+        let (token, propagation) = self
+            .commit(
+                |_| true,
+                move |tx| {
+                    let event = event.clone();
+                    Box::pin(async move {
+                        let token = tx.find_service_token(&owner, &id).await?.ok_or(Error::NotFound)?;
+                        tx.delete_service_token(&owner, &id, now).await?;
+                        tx.record(event);
+                        Ok(token)
+                    })
+                },
+            )
+            .await?;
+        Ok(Changed { token: self.with_last_seen(token), secret: None, propagation })
     }
 
     async fn change_service_token(
@@ -318,8 +294,7 @@ impl Ops {
         origin: &Origin,
     ) -> Result<Changed, Error> {
         let owner = permit.owner();
-        let mut event = self.event(permit.actor(), transition.action(), ("service_token", id.to_string()), origin);
-        event.account = Some(owner.account);
+        let event = self.event_by(permit, transition.action(), ("service_token", id.to_string()), origin);
         let secret = Arc::new(Secret::service_token(self.secret_format, &self.entropy));
         let change = Arc::new(Change {
             owner,
@@ -330,31 +305,20 @@ impl Ops {
             secret: Arc::clone(&secret),
             event,
         });
-        let written = self
-            .store
-            .write(move |tx| {
-                let change = Arc::clone(&change);
-                Box::pin(async move { change.run(tx).await })
-            })
+        let (Outcome { token, rotated, .. }, propagation) = self
+            .commit(
+                |outcome: &Outcome| outcome.narrows,
+                move |tx| {
+                    let change = Arc::clone(&change);
+                    Box::pin(async move { change.run(tx).await })
+                },
+            )
             .await?;
-        let Outcome { token, rotated, narrows } = written.value;
-        let propagation = match written.revision {
-            Some(revision) => self.in_force(Some(revision), narrows).await,
-            // Nothing was left to do: another call may have done it a moment ago.
-            None => self.in_force_already().await?,
-        };
         Ok(Changed { token: self.with_last_seen(token), secret: rotated.then_some(secret), propagation })
     }
 
-    /// The store learns of last-seen marks in batches; an answer has the newest.
     fn with_last_seen(&self, mut token: ServiceToken) -> ServiceToken {
-        if let Seat::Node(node) = &self.seat {
-            token.last_seen_at = token.last_seen_at.max(node.index.last_seen(&token.client_id));
-        }
+        token.last_seen_at = token.last_seen_at.max(self.seat.last_seen(&token.client_id));
         token
     }
-}
-
-fn subject(token: &ServiceToken) -> (&'static str, String) {
-    ("service_token", token.id.to_string())
 }

@@ -1,16 +1,15 @@
 //! Users: the people who own management tokens and global keys.
 
-use countersign_store::{Membership, Page, User, UserFilter};
+use countersign_store::{Membership, Page, Tx, User, UserFilter};
 use countersign_token::digest::BearerKind;
-use countersign_token::id::{AccountId, UserId, UserPfid};
+use countersign_token::id::{AccountId, Partition, UserId, UserPfid};
 use countersign_token::secret::Secret;
+use countersign_token::time::Timestamp;
 use serde_json::json;
 
+use super::field::parse_email;
 use super::{Error, Ops, require_account, require_administrator};
 use crate::caller::{Caller, Origin};
-
-/// Longer addresses can't be delivered to (RFC 5321).
-const EMAIL_LEN_MAX: usize = 254;
 
 impl Ops {
     /// Makes a user with every right on one account, and their global key, shown this once.
@@ -20,23 +19,15 @@ impl Ops {
         let email = parse_email(email)?;
         let account = require_account(&self.store, account).await?;
         let now = self.clock.now();
-        let api_key = Secret::global_key(&self.entropy);
-        let user = User {
-            id: UserId::generate(&self.entropy),
-            pfid: UserPfid::generate(now, account.pfid.as_pfid().partition(), &self.entropy),
-            email,
-            key_digest: self.digest_key.bearer(BearerKind::GlobalKey, api_key.expose()),
-            installation_owner: false,
-            created_at: now,
-        };
-        let mut event = self.event(&actor, "user.create", ("user", user.id.to_string()), &Origin::default());
-        event.account = Some(account.id);
+        let (user, api_key) = self.draw_user(email, account.pfid.as_pfid().partition(), now);
+        let subject = ("user", user.id.to_string());
+        let mut event = self.event(&actor, "user.create", subject, Some(account.id), &Origin::default());
         event.detail = json!({ "email": user.email }).to_string();
         let row = user.clone();
         let membership = Membership { user: user.id, account: account.id, created_at: now };
-        let written = self
-            .store
-            .write(move |tx| {
+        self.commit(
+            |()| false,
+            move |tx| {
                 let (row, membership, event) = (row.clone(), membership, event.clone());
                 Box::pin(async move {
                     if tx.find_user_by_email(&row.email).await?.is_some() {
@@ -47,9 +38,9 @@ impl Ops {
                     tx.record(event);
                     Ok(())
                 })
-            })
-            .await?;
-        self.in_force(written.revision, false).await;
+            },
+        )
+        .await?;
         Ok((user, api_key))
     }
 
@@ -58,25 +49,24 @@ impl Ops {
         let actor = require_administrator(by)?;
         let email = parse_email(email)?;
         let account = require_account(&self.store, account).await?.id;
-        let user = self.store.find_user_by_email(&email).await?.ok_or(Error::NotFound)?;
-        if self.store.list_memberships(&user.id).await?.iter().any(|membership| membership.account == account) {
-            return Ok(user);
-        }
-        let membership = Membership { user: user.id, account, created_at: self.clock.now() };
-        let mut event = self.event(&actor, "user.grant", ("user", user.id.to_string()), &Origin::default());
-        event.account = Some(account);
-        let written = self
-            .store
-            .write(move |tx| {
-                let event = event.clone();
-                Box::pin(async move {
-                    tx.insert_membership(&membership).await?;
-                    tx.record(event);
-                    Ok::<_, Error>(())
-                })
-            })
+        let now = self.clock.now();
+        let event = self.event(&actor, "user.grant", ("user", String::new()), Some(account), &Origin::default());
+        let (user, _) = self
+            .commit(
+                |_| false,
+                move |tx| {
+                    let (email, mut event) = (email.clone(), event.clone());
+                    Box::pin(async move {
+                        let user = tx.find_user_by_email(&email).await?.ok_or(Error::NotFound)?;
+                        if join(tx, &user, account, now).await? {
+                            event.subject_id = user.id.to_string();
+                            tx.record(event);
+                        }
+                        Ok(user)
+                    })
+                },
+            )
             .await?;
-        self.in_force(written.revision, false).await;
         Ok(user)
     }
 
@@ -101,23 +91,32 @@ impl Ops {
         }
         Ok(users)
     }
+
+    /// A user who has no rights yet, and their global key.
+    pub(super) fn draw_user(&self, email: String, partition: Partition, now: Timestamp) -> (User, Secret) {
+        let api_key = Secret::global_key(&self.entropy);
+        let user = User {
+            id: UserId::generate(&self.entropy),
+            pfid: UserPfid::generate(now, partition, &self.entropy),
+            email,
+            name: None,
+            job_title: None,
+            profile_completed_at: None,
+            key_digest: self.digest_key.bearer(BearerKind::GlobalKey, api_key.expose()),
+            installation_owner: false,
+            last_active_at: None,
+            created_at: now,
+            updated_at: now,
+        };
+        (user, api_key)
+    }
 }
 
-/// An address as it is kept: folded to lower case, because people don't tell cases of an address apart.
-pub(super) fn parse_email(email: &str) -> Result<String, Error> {
-    let invalid = |problem: &str| Error::Invalid { field: "email", problem: problem.to_owned() };
-    if email.len() > EMAIL_LEN_MAX {
-        return Err(invalid("must be at most 254 bytes long"));
+/// Gives a user every right on an account; `false` if they have it.
+pub(super) async fn join(tx: &mut Tx, user: &User, account: AccountId, now: Timestamp) -> Result<bool, Error> {
+    if tx.find_member(&account, &user.pfid).await?.is_some() {
+        return Ok(false);
     }
-    let parts = email.split_once('@');
-    let Some((local, domain)) = parts else {
-        return Err(invalid("must contain an @"));
-    };
-    if local.is_empty() || domain.is_empty() || domain.contains('@') {
-        return Err(invalid("must have one @ with something on both sides"));
-    }
-    if email.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(invalid("must not contain white space"));
-    }
-    Ok(email.to_lowercase())
+    tx.insert_membership(&Membership { user: user.id, account, created_at: now }).await?;
+    Ok(true)
 }

@@ -7,7 +7,8 @@ use countersign_token::id::{AccountId, ZoneId};
 use serde_json::json;
 
 use super::account::part;
-use super::{Error, Ops, parse_name, require_account, require_administrator};
+use super::field::parse_name;
+use super::{Error, Ops, require_account, require_administrator};
 use crate::caller::{Caller, Origin};
 
 impl Ops {
@@ -18,22 +19,22 @@ impl Ops {
         require_account(&self.store, account).await?;
         let now = self.clock.now();
         let zone = Zone { id: ZoneId::generate(&self.entropy), account: *account, name, created_at: now };
-        let mut event = self.event(&actor, "zone.create", ("zone", zone.id.to_string()), &Origin::default());
-        event.account = Some(*account);
+        let subject = ("zone", zone.id.to_string());
+        let mut event = self.event(&actor, "zone.create", subject, Some(*account), &Origin::default());
         event.detail = json!({ "name": zone.name }).to_string();
         let row = zone.clone();
-        let written = self
-            .store
-            .write(move |tx| {
+        self.commit(
+            |()| false,
+            move |tx| {
                 let (row, event) = (row.clone(), event.clone());
                 Box::pin(async move {
                     tx.insert_zone(&row).await?;
                     tx.record(event);
-                    Ok::<_, Error>(())
+                    Ok(())
                 })
-            })
-            .await?;
-        self.in_force(written.revision, false).await;
+            },
+        )
+        .await?;
         Ok(zone)
     }
 
