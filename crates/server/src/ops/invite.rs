@@ -12,7 +12,7 @@ use serde_json::json;
 use super::field::{invalid, parse_email};
 use super::idempotency::{Intent, Reply};
 use super::user::join;
-use super::{Error, Ops};
+use super::{Error, Ops, require_account};
 use crate::caller::{Administer, Origin, Permit};
 
 /// What came of an invitation that was accepted.
@@ -106,6 +106,18 @@ impl Ops {
         let id = id.to_string();
         let code = self.key.invite_key().mac_hex(&[id.as_bytes()]);
         format!("{id}.{code}")
+    }
+
+    /// The pending invitation that a token is good for, and the account. [`Error::NotFound`] is all that another token
+    /// learns.
+    pub async fn find_invite_by_token(&self, token: &str) -> Result<(Invite, Account), Error> {
+        let id = parse_token(&self.key.invite_key(), token).ok_or(Error::NotFound)?;
+        let invite = self.store.find_invite_anywhere(&id).await?.ok_or(Error::NotFound)?;
+        if invite.status != InviteStatus::Pending {
+            return Err(Error::NotFound);
+        }
+        let account = require_account(&self.store, &invite.account).await?;
+        Ok((invite, account))
     }
 
     /// Makes whoever holds the token of a pending invitation a user of the account. [`Error::NotFound`] is all that another
