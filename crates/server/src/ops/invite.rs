@@ -120,16 +120,15 @@ impl Ops {
         Ok((invite, account))
     }
 
-    /// Makes whoever holds the token of a pending invitation a user of the account. [`Error::NotFound`] is all that another
-    /// token learns.
+    /// Makes whoever holds the token of a pending invitation a user of the account, which then is used; the errors of
+    /// [`find_invite_by_token`](Self::find_invite_by_token).
     pub async fn accept_invite(&self, token: &str, origin: &Origin) -> Result<Accepted, Error> {
-        let id = parse_token(&self.key.invite_key(), token).ok_or(Error::NotFound)?;
+        let (invite, account) = self.find_invite_by_token(token).await?;
+        let id = invite.id;
         let now = self.clock.now();
-        let invite = self.store.find_invite_anywhere(&id).await?.ok_or(Error::NotFound)?;
-        let partition = id.as_pfid().partition();
-        let (newcomer, api_key) = self.draw_user(invite.email, partition, now);
+        let (newcomer, api_key) = self.draw_user(invite.email, account.pfid.as_pfid().partition(), now);
         let actor = AuditActor { kind: "admin_user_invite", id: id.to_string() };
-        let event = |action, subject| self.event(&actor, action, subject, Some(invite.account), origin);
+        let event = |action, subject| self.event(&actor, action, subject, Some(account.id), origin);
         let accept = Accept {
             id,
             now,
@@ -141,7 +140,7 @@ impl Ops {
             },
             newcomer,
         };
-        let ((account, user, is_new), _) = self
+        let ((user, is_new), _) = self
             .commit(
                 |_| false,
                 move |tx| {
@@ -166,12 +165,13 @@ struct Accept {
 }
 
 impl Accept {
-    async fn run(self, tx: &mut Tx) -> Result<(Account, User, bool), Error> {
+    /// The user, and whether there was none of that address before.
+    async fn run(self, tx: &mut Tx) -> Result<(User, bool), Error> {
         let invite = tx.find_invite_anywhere(&self.id).await?.ok_or(Error::NotFound)?;
         if invite.status != InviteStatus::Pending {
             return Err(Error::NotFound);
         }
-        let account = tx.find_account(&invite.account).await?.ok_or(Error::NotFound)?;
+        let account = invite.account;
         tx.update_invite_status(&Invite { status: InviteStatus::Used, updated_at: self.now, ..invite }).await?;
         tx.record(self.accepted);
         let known = tx.find_user_by_email(&self.newcomer.email).await?;
@@ -183,11 +183,11 @@ impl Accept {
                 self.newcomer
             }
         };
-        if join(tx, &user, account.id, self.now).await? {
+        if join(tx, &user, account, self.now).await? {
             let event = if is_new { self.created } else { self.granted };
             tx.record(AuditEvent { subject_id: user.id.to_string(), ..event });
         }
-        Ok((account, user, is_new))
+        Ok((user, is_new))
     }
 }
 

@@ -35,6 +35,11 @@ impl Ops {
         .await
     }
 
+    /// What kind of object of an account has this PFID, or had it; `None` if none does.
+    pub async fn find_object(&self, account: &AccountId, id: &Pfid) -> Result<Option<ObjectKind>, Error> {
+        Ok(self.store.find_object(account, id).await?)
+    }
+
     /// The id of a new object: the one that the caller chose, or one that is drawn.
     pub(super) fn new_pfid(
         &self,
