@@ -7,6 +7,7 @@ use std::time::Duration;
 use countersign_store::Store;
 use countersign_token::index::{Index, SeenMark, SeenSubject};
 use countersign_token::time::Timestamp;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// Marks reach the store within 5 s; two leave room for a slow write.
@@ -15,33 +16,53 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How many marks go into one write, so that the writer is never held for long.
 const BATCH: usize = 512;
 
-/// Writes marks until `stop`, and what is left once more then. A failed write keeps its marks for the next round: a newer
-/// mark of the same token replaces them, so what waits is bounded by the number of tokens.
-pub async fn run(store: Store, index: Arc<Index>, stop: CancellationToken) {
-    let mut waiting = HashMap::new();
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            _ = tick.tick() => flush(&store, &index, &mut waiting).await,
-        }
-    }
-    flush(&store, &index, &mut waiting).await;
+/// The way of marks from one index to the store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Flusher {
+    store: Store,
+    index: Arc<Index>,
+    /// Marks that the index has handed out and the store has not got. A newer mark of the same token replaces an older one,
+    /// so what waits is bounded by the number of tokens.
+    waiting: Arc<Mutex<HashMap<SeenSubject, Timestamp>>>,
 }
 
-async fn flush(store: &Store, index: &Index, waiting: &mut HashMap<SeenSubject, Timestamp>) {
-    index.drain_seen(&mut |mark| {
-        waiting.insert(mark.subject, mark.at);
-    });
-    while !waiting.is_empty() {
-        let batch: Vec<SeenMark> = waiting.iter().take(BATCH).map(|(&subject, &at)| SeenMark { subject, at }).collect();
-        if let Err(error) = store.record_seen(&batch).await {
-            tracing::warn!(error = %error, waiting = waiting.len(), "last-seen marks could not be written; they are kept");
-            return;
+impl Flusher {
+    /// A flusher that has carried nothing yet.
+    pub fn new(store: Store, index: Arc<Index>) -> Self {
+        Self { store, index, waiting: Arc::default() }
+    }
+
+    /// Writes marks until `stop`, and what is left once more then.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = tick.tick() => self.flush().await,
+            }
         }
-        for mark in &batch {
-            waiting.remove(&mark.subject);
+        self.flush().await;
+    }
+
+    /// Writes the marks that there are. What can't be written is kept for the next time.
+    pub async fn flush(&self) {
+        // Whoever comes second waits for what the first one carries.
+        let mut waiting = self.waiting.lock().await;
+        self.index.drain_seen(&mut |mark| {
+            waiting.insert(mark.subject, mark.at);
+        });
+        while !waiting.is_empty() {
+            let batch: Vec<SeenMark> =
+                waiting.iter().take(BATCH).map(|(&subject, &at)| SeenMark { subject, at }).collect();
+            if let Err(error) = self.store.record_seen(&batch).await {
+                let waiting = waiting.len();
+                tracing::warn!(error = %error, waiting, "last-seen marks could not be written; they are kept");
+                return;
+            }
+            for mark in &batch {
+                waiting.remove(&mark.subject);
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Settings, Stale};
-use crate::flusher;
+use crate::flusher::Flusher;
 use crate::follower::{Follower, Promise};
 use crate::gate::{Gate, listener};
 use crate::management::{self, App};
@@ -153,7 +153,8 @@ impl Server {
         .await
         .context("cannot load the index")?;
         background.tasks.spawn(FOLLOWER, follower.run(background.follower.clone()));
-        let flush = flusher::run(store.clone(), Arc::clone(&index), background.flusher.clone());
+        let flusher = Flusher::new(store.clone(), Arc::clone(&index));
+        let flush = flusher.clone().run(background.flusher.clone());
         background.tasks.spawn(FLUSHER, async {
             flush.await;
             Ok(())
@@ -173,7 +174,7 @@ impl Server {
             clock.clone(),
             metrics.decisions.clone(),
         ));
-        let node = Node { follower: handle, index: Arc::clone(&index), pages };
+        let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
         let ops = Ops::of_node(store, key, clock.clone(), entropy.clone(), settings.secret_format, node);
         let router =
             management::router(App { ops, index, freshness, promise, metrics: Arc::clone(&metrics), clock, entropy });

@@ -43,6 +43,7 @@ pub use self::management_token::NewManagementToken;
 pub use self::member::UpdateMember;
 pub use self::service_token::{Changed, CreateServiceToken, Issued, ListServiceTokens, ServiceTokens};
 use crate::caller::{Caller, Origin, Permit, Right};
+use crate::flusher::Flusher;
 use crate::follower;
 use crate::ops::pages::Pages;
 
@@ -111,6 +112,8 @@ pub struct Node {
     pub follower: follower::Handle,
     /// The node's index, for last-seen marks that the store has not been told yet.
     pub index: Arc<Index>,
+    /// What carries those marks, for an order that depends on them.
+    pub flusher: Flusher,
     /// Where pages ended, forgotten by the follower when rows go.
     pub pages: Arc<Pages>,
 }

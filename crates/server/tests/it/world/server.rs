@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use countersign_server::caller::{Caller, Origin};
 use countersign_server::config::Stale;
-use countersign_server::flusher;
+use countersign_server::flusher::Flusher;
 use countersign_server::follower::{Follower, Promise};
 use countersign_server::gate::Gate;
 use countersign_server::management::{self, App};
@@ -113,7 +113,8 @@ impl World {
         let following = follower.run(stop.clone());
         let following = tasks.spawn(async { following.await.unwrap() });
         let stop_flusher = CancellationToken::new();
-        let flushing = tasks.spawn(flusher::run(store.clone(), Arc::clone(&index), stop_flusher.clone()));
+        let flusher = Flusher::new(store.clone(), Arc::clone(&index));
+        let flushing = tasks.spawn(flusher.clone().run(stop_flusher.clone()));
         let metrics = Arc::new(Metrics::new(Arc::clone(&index), Arc::clone(&freshness), handle.clone(), clock.clone()));
         let gate = Gate::new(
             Arc::clone(&index),
@@ -123,7 +124,7 @@ impl World {
             clock.clone(),
             metrics.decisions.clone(),
         );
-        let node = Node { follower: handle, index: Arc::clone(&index), pages };
+        let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
         let ops = Ops::of_node(store, self.key(), clock.clone(), self.entropy.clone(), self.secret_format, node);
         let promise = Promise { max_staleness: self.max_staleness, serves_stale: false };
         let app = App { ops, index, freshness, promise, metrics, clock, entropy: Entropy::seeded(5) };
