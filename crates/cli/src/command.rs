@@ -3,11 +3,13 @@
 use clap::{Parser, Subcommand};
 
 mod account;
+mod api_token;
 mod audit;
 mod init;
 mod quickstart;
 mod serve;
 mod service_token;
+mod signing_key;
 mod token;
 mod user;
 mod zone;
@@ -19,6 +21,7 @@ Examples:
   countersign serve --data-dir /var/lib/countersign
   countersign token create --account ID --name terraform --permission \"Access: Service Tokens Write\"
   countersign service-token create --account ID --name deploy --duration 2160h
+  countersign api-token create --scope environment --environment ID
 
 Exit status: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.";
 
@@ -48,6 +51,10 @@ enum Command {
     Token(token::Arguments),
     /// Service tokens, over HTTP with the caller's own credential
     ServiceToken(service_token::Arguments),
+    /// API tokens, over HTTP with the caller's own credential
+    ApiToken(api_token::Arguments),
+    /// The key that signs new API tokens
+    SigningKey(signing_key::Arguments),
     /// The audit log: who changed what, when and from where
     Audit(audit::Arguments),
 }
@@ -65,6 +72,8 @@ impl CommandLine {
             Command::User(arguments) => Box::pin(user::run(arguments)).await,
             Command::Token(arguments) => Box::pin(token::run(arguments)).await,
             Command::ServiceToken(arguments) => Box::pin(service_token::run(arguments)).await,
+            Command::ApiToken(arguments) => Box::pin(api_token::run(arguments)).await,
+            Command::SigningKey(arguments) => Box::pin(signing_key::run(arguments)).await,
             Command::Audit(arguments) => Box::pin(audit::run(arguments)).await,
         }
     }

@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use countersign_client::{Client, Credential, Scope};
+use countersign_client::Timestamp;
+use countersign_client::cloudflare::TokenDuration;
 use countersign_server::config::{LogFormat, Overrides, SecretFormatName, Settings, Stale};
-
-use crate::failure::Usage;
 
 /// How the answer is shown.
 #[derive(Args, Clone, Copy)]
@@ -168,67 +167,12 @@ impl From<LogFormatFlag> for LogFormat {
     }
 }
 
-/// Which server is asked, as whom, and about which account or zone.
-#[derive(Args, Clone)]
-#[command(next_help_heading = "Server")]
-pub(crate) struct Remote {
-    /// Address of the management API
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "COUNTERSIGN_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8787"
-    )]
-    url: String,
-    /// Management API token to call with; better given in the environment, where other users of the machine can't see it
-    #[arg(long, value_name = "TOKEN", env = "COUNTERSIGN_API_TOKEN", hide_env_values = true)]
-    api_token: Option<String>,
-    /// Account whose tokens are meant [env: COUNTERSIGN_ACCOUNT_ID]
-    #[arg(long, value_name = "ID", conflicts_with = "zone")]
-    account: Option<String>,
-    /// Zone whose tokens are meant
-    #[arg(long, value_name = "ID")]
-    zone: Option<String>,
+/// A length of time, such as `30m` or `2160h`.
+pub(crate) fn parse_duration(text: &str) -> Result<TokenDuration, String> {
+    TokenDuration::parse(text).map_err(|error| error.to_string())
 }
 
-impl Remote {
-    /// The address as it was given.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// A client of that server. No message from here names the token.
-    pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        let token = self.api_token.as_deref().map(str::trim).filter(|token| !token.is_empty()).ok_or_else(|| {
-            Usage(
-                "an API token is needed: set COUNTERSIGN_API_TOKEN, or give --api-token. \
-                 `countersign token create` makes one"
-                    .to_owned(),
-            )
-        })?;
-        Ok(Client::new(&self.url, &Credential::api_token(token)).map_err(usage)?)
-    }
-
-    /// The account or zone that is meant. A zone that is named wins over an account in the environment.
-    pub(crate) fn scope(&self) -> anyhow::Result<Scope> {
-        if let Some(zone) = &self.zone {
-            return Ok(Scope::zone(zone).map_err(usage)?);
-        }
-        let environment = || env::var("COUNTERSIGN_ACCOUNT_ID").ok().filter(|id| !id.is_empty());
-        match self.account.clone().or_else(environment) {
-            Some(account) => Ok(Scope::account(&account).map_err(usage)?),
-            None => Err(Usage(
-                "say whose tokens are meant: --account ID, --zone ID, or COUNTERSIGN_ACCOUNT_ID. \
-                 `countersign account list` and `countersign zone list` show the ids"
-                    .to_owned(),
-            )
-            .into()),
-        }
-    }
-}
-
-/// A value that can't be sent is a slip on the command line.
-fn usage(error: countersign_client::Error) -> Usage {
-    Usage(format!("{:#}", anyhow::Error::from(error)))
+/// A point in time, RFC 3339.
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse_rfc3339(text).map_err(|error| error.to_string())
 }

@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use countersign_server::caller::Caller;
-use countersign_server::ops::{self, Ops};
+use countersign_server::ops::{self, Counts, Ops};
 use countersign_server::store::{Account, Page};
 use countersign_server::token::id::AccountId;
 use serde::Serialize;
@@ -52,7 +52,7 @@ Examples:
         #[command(flatten)]
         place: Place,
     },
-    /// Show one account
+    /// Show one account, and how much it has
     #[command(after_help = "\
 Examples:
   countersign account show 2f0c5b1be6f84e7f8a2d3c4b5a697887")]
@@ -72,6 +72,16 @@ struct Document {
     pfid: String,
     name: String,
     created_at: String,
+}
+
+/// An account with how much it has.
+#[derive(Serialize)]
+struct CountedDocument {
+    #[serde(flatten)]
+    account: Document,
+    service_tokens: u64,
+    api_tokens: u64,
+    environments: u64,
 }
 
 /// What `init` prints of an account, with the one secret that comes with it.
@@ -141,13 +151,18 @@ async fn list(ops: &Ops, output: &mut Output) -> anyhow::Result<()> {
 }
 
 async fn show(ops: &Ops, id: &AccountId, output: &mut Output) -> anyhow::Result<()> {
-    let account = ops.find_account(&Caller::Operator, id).await.map_err(|error| absent(error, id))?;
-    let document = Document::from(&account);
+    let by = Caller::Operator;
+    let account = ops.find_account(&by, id).await.map_err(|error| absent(error, id))?;
+    let Counts { service_tokens, api_tokens, environments } = ops.count_credentials(&by, id).await?;
+    let document = CountedDocument { account: Document::from(&account), service_tokens, api_tokens, environments };
     let fields = [
-        ("Account", document.id.clone()),
-        ("PFID", document.pfid.clone()),
-        ("Name", document.name.clone()),
-        ("Created", document.created_at.clone()),
+        ("Account", document.account.id.clone()),
+        ("PFID", document.account.pfid.clone()),
+        ("Name", document.account.name.clone()),
+        ("Created", document.account.created_at.clone()),
+        ("Service tokens", service_tokens.to_string()),
+        ("API tokens", api_tokens.to_string()),
+        ("Environments", environments.to_string()),
     ];
     Ok(output.show(&document, &fields)?)
 }
@@ -158,6 +173,11 @@ pub(crate) fn absent(error: ops::Error, id: &AccountId) -> anyhow::Error {
         ops::Error::NotFound | ops::Error::Forbidden => {
             anyhow!("there is no account {id}. `countersign account list` shows those there are")
         }
-        ops::Error::Invalid { .. } | ops::Error::Conflict(_) | ops::Error::Store(_) => error.into(),
+        ops::Error::Invalid { .. }
+        | ops::Error::WrongKind { .. }
+        | ops::Error::Conflict(_)
+        | ops::Error::InvalidAction(_)
+        | ops::Error::IdempotencyKeyUsed
+        | ops::Error::Store(_) => error.into(),
     }
 }

@@ -38,6 +38,7 @@ enum Action {
 Examples:
   countersign audit list
   countersign audit list --subject 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --limit 10
+  countersign audit list --action api_token.revoke
   countersign audit list --json | jq -r '.[].action'")]
     List {
         #[command(flatten)]
@@ -83,7 +84,7 @@ struct Which {
     /// Only what was done to the thing with this id
     #[arg(long, value_name = "ID")]
     subject: Option<String>,
-    /// Only this action, such as `service_token.create`
+    /// Only this action, such as `service_token.create` or `api_token.revoke`
     #[arg(long, value_name = "ACTION")]
     action: Option<String>,
     /// Only events after this number

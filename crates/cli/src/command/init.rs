@@ -11,7 +11,8 @@ use crate::output::Output;
 use crate::{local, logging};
 
 const EXAMPLES: &str = "\
-The ids and secrets are printed once. `countersign token create` makes another API token.
+The ids and secrets are printed once. `countersign token create` makes another management token,
+`countersign api-token create` another account token.
 
 Examples:
   countersign init --data-dir /var/lib/countersign --email ops@example.com --zone example.com
@@ -117,7 +118,7 @@ pub(crate) fn fields(made: &Initialised) -> [(&'static str, String); 7] {
         ("Environment", format!("{}  {}", document.environment.id, document.environment.name)),
         ("User", format!("{}  {}", document.user.id, document.user.email)),
         ("Global API key", document.user.api_key.to_owned()),
-        ("API token", document.api_token.to_owned()),
+        ("Management token", document.api_token.to_owned()),
         ("Account token", document.account_token.to_owned()),
     ]
 }

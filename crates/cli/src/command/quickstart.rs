@@ -111,20 +111,23 @@ async fn demonstrate(ops: &Ops, made: &Initialised) -> anyhow::Result<Issued> {
 }
 
 fn greet(output: &mut Output, greeting: &Greeting, bound: &[Listening], settings: &Settings) -> std::io::Result<()> {
+    // By the name it was called by, so that the commands work where they are pasted.
+    let program = env::args().next().unwrap_or_else(|| "countersign".to_owned());
     match greeting {
         Greeting::New(made, demonstration) => {
             let things = Things {
                 account: made.account.id,
-                api_token: &made.api_token,
+                environment: made.environment.id,
+                management_token: &made.api_token,
+                account_token: &made.account_token,
                 demonstration,
                 bound,
+                program: &program,
                 now: Clock::System.now(),
             };
             text::welcome(output, &init::fields(made), &things)
         }
         Greeting::Old(account, email) => {
-            // By the name it was called by, so that the command works where it is pasted.
-            let program = env::args().next().unwrap_or_else(|| "countersign".to_owned());
             let place = place(settings);
             text::welcome_back(output, &program, &place, account.as_ref(), email.as_deref())
         }

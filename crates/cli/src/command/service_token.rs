@@ -1,17 +1,19 @@
 //! `countersign service-token`
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use countersign_client::{
-    Client, Clock, Error, Grace, ListFilter, NewServiceToken, Scope, Secret, ServiceToken, ServiceTokenId, Timestamp,
-    TokenDuration, UpdateServiceToken,
+use countersign_client::cloudflare::{
+    Client, Error, Grace, ListFilter, NewServiceToken, Scope, ServiceToken, ServiceTokenId, TokenDuration,
+    UpdateServiceToken,
 };
+use countersign_client::{Clock, Secret, Timestamp};
 use serde::Serialize;
 
 use crate::confirm::Confirm;
 use crate::failure::Usage;
-use crate::flag::{Remote, Shown};
+use crate::flag::{self, Shown};
 use crate::output::{Output, Table};
+use crate::remote::{self, Remote, Whose};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +65,7 @@ Examples:
         #[arg(long)]
         name: String,
         /// How long it lives: `30m`, `2160h`, `forever` [default: a year, 8760h]
-        #[arg(long, value_parser = parse_duration)]
+        #[arg(long, value_parser = flag::parse_duration)]
         duration: Option<TokenDuration>,
         /// Make it disabled, to be enabled later
         #[arg(long)]
@@ -85,7 +87,7 @@ Examples:
         #[arg(long)]
         name: Option<String>,
         /// A new duration, counted from now
-        #[arg(long, value_parser = parse_duration)]
+        #[arg(long, value_parser = flag::parse_duration)]
         duration: Option<TokenDuration>,
         /// A number above the present version makes a new secret
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
@@ -158,6 +160,8 @@ struct Common {
     shown: Shown,
     #[command(flatten)]
     remote: Remote,
+    #[command(flatten)]
+    whose: Whose,
 }
 
 /// Last among a command's flags: its heading holds for whatever follows.
@@ -172,10 +176,10 @@ struct One {
 #[derive(Args)]
 struct GraceFlags {
     /// How long the superseded secret stays good: `30m`, `24h`
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = flag::parse_duration)]
     grace: Option<TokenDuration>,
     /// Until when the superseded secret stays good, RFC 3339: `2027-01-31T12:00:00Z`
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "grace")]
+    #[arg(long, value_name = "TIME", value_parser = flag::parse_time, conflicts_with = "grace")]
     previous_expires_at: Option<Timestamp>,
 }
 
@@ -213,8 +217,8 @@ impl Call {
     fn new(common: &Common) -> anyhow::Result<Self> {
         let remote = &common.remote;
         Ok(Self {
-            scope: remote.scope()?,
-            client: remote.client()?,
+            scope: common.whose.scope()?,
+            client: remote.cloudflare()?,
             url: remote.url().to_owned(),
             output: Output::stdout(common.shown.json),
         })
@@ -236,40 +240,22 @@ impl Call {
 
     /// The error with what to do about it.
     fn explain(&self, error: Error) -> anyhow::Error {
-        let hint = match &error {
-            Error::Transport { source, .. } if source.is_connect() => {
-                return anyhow!(
-                    "no server answers at {}: {}. Start one with `countersign serve`, or name it with --url",
-                    self.url,
-                    anyhow::Error::from(error).root_cause(),
-                );
-            }
-            Error::Transport { .. } => {
-                "The server may have done it all the same: look with `countersign service-token list` before you \
-                 repeat it"
-            }
-            Error::Refused(refusal) if refusal.has_code(12135) => {
+        let lost = "look with `countersign service-token list` before you repeat it";
+        remote::explain(error, &self.url, lost, |refusal| {
+            let hint = if refusal.has_code(12135) {
                 "There is no such token in that account or zone: `countersign service-token list` shows those there are"
-            }
-            Error::Refused(refusal) if refusal.status == 401 => {
+            } else if refusal.status == 401 {
                 "The server does not know the API token, or it was revoked: `countersign token create` makes one"
-            }
-            Error::Refused(refusal) if refusal.status == 403 => {
+            } else if refusal.status == 403 {
                 "The API token has no right to do this there: look at the ids, and at its permissions with \
                  `countersign token list`"
-            }
-            Error::Unexpected { .. } => "Is --url the address of the management API, not of the gate or of a proxy?",
-            Error::Refused(refusal) if refusal.has_code(6003) => "The API token is not in the form of one",
-            Error::Refused(_)
-            | Error::Address { .. }
-            | Error::Credential
-            | Error::Id { .. }
-            | Error::Setup(_)
-            | Error::Encryption(_) => {
-                return error.into();
-            }
-        };
-        anyhow!("{:#}. {hint}", anyhow::Error::from(error))
+            } else if refusal.has_code(6003) {
+                "The API token is not in the form of one"
+            } else {
+                return None;
+            };
+            Some(hint.to_owned())
+        })
     }
 }
 
@@ -375,12 +361,4 @@ fn fields(token: &ServiceToken, secret: Option<&str>) -> Vec<(&'static str, Stri
     fields.push(("Updated", token.updated_at.to_string()));
     fields.push(("Last seen", token.last_seen_at.map(|time| time.to_string()).unwrap_or_default()));
     fields
-}
-
-fn parse_duration(text: &str) -> Result<TokenDuration, String> {
-    TokenDuration::parse(text).map_err(|error| error.to_string())
-}
-
-fn parse_time(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse_rfc3339(text).map_err(|error| error.to_string())
 }

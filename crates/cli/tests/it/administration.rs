@@ -16,6 +16,8 @@ fn what_is_created_is_listed_and_shown() {
     assert_eq!(keys, ["account_token", "id", "name", "pfid"]);
     let shown = world.run(&["account", "show", account_id, "--json"]).json();
     assert_eq!((&shown["id"], &shown["pfid"], &shown["name"]), (&account["id"], &account["pfid"], &account["name"]));
+    let counts = ["service_tokens", "api_tokens", "environments"].map(|name| shown[name].as_u64().unwrap());
+    assert_eq!(counts, [0, 1, 1]);
     let listed = world.run(&["account", "list", "--json"]).json();
     let ids: Vec<&Value> = listed.as_array().unwrap().iter().map(|account| &account["id"]).collect();
     assert!(ids.contains(&&account["id"]) && ids.contains(&&first.document["account"]["id"]) && ids.len() == 2);
@@ -89,6 +91,11 @@ fn wrong_usage_is_told_apart() {
         &["service-token", "list"],
         &["service-token", "create", "--name", "x", "--duration", "1 year"],
         &["service-token", "list", "--account", "a", "--zone", "b"],
+        &["api-token", "list"],
+        &["api-token", "show", "not-an-id"],
+        &["api-token", "create"],
+        &["api-token", "create", "--scope", "galaxy"],
+        &["signing-key"],
         &["serve", "--listen", "nowhere"],
         &["serve", "--log-format", "xml"],
     ] {
@@ -100,7 +107,7 @@ fn wrong_usage_is_told_apart() {
 #[test]
 fn without_an_installation_there_is_a_way_to_one() {
     let world = World::new();
-    for arguments in [["account", "list"].as_slice(), &["serve"], &["audit", "verify"]] {
+    for arguments in [["account", "list"].as_slice(), &["serve"], &["audit", "verify"], &["signing-key", "rotate"]] {
         let said = world.run(arguments).failed(1);
         assert!(said.contains("countersign init"), "{arguments:?}: {said}");
     }

@@ -1,5 +1,7 @@
 //! `kill -9` at any moment: what was acknowledged is there, nothing is half there, and the audit chain holds.
 
+mod api_token;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -211,6 +213,7 @@ fn what_is_acknowledged_survives() {
     let mut dice = Dice(0x5eed_c0de);
     let mut ledgers: Vec<Ledger> = (0..WORKERS).map(|_| Ledger::default()).collect();
     let mut numbers = vec![0; usize::try_from(WORKERS).unwrap()];
+    let mut api_tokens = api_token::Ledger::default();
     let mut server = world.serve();
     for round in 0..ROUNDS {
         let enough = usize::try_from(dice.roll(ACKNOWLEDGED_MAX)).unwrap();
@@ -218,8 +221,10 @@ fn what_is_acknowledged_survives() {
         let seeds: Vec<u64> = (0..WORKERS).map(|_| dice.roll(u64::MAX) | 1).collect();
         let victim = server.process();
         let api = Api::new(&server, &first);
+        let mut of_api_tokens = Dice(dice.roll(u64::MAX) | 1);
         thread::scope(|scope| {
             let (api, done) = (&api, &done);
+            scope.spawn(|| api_tokens.work(&server, &first, &mut of_api_tokens, done));
             for (worker, ((ledger, next), seed)) in (0..).zip(ledgers.iter_mut().zip(&mut numbers).zip(seeds)) {
                 scope.spawn(move || work(api, worker, &mut Dice(seed), ledger, next, done));
             }
@@ -234,8 +239,10 @@ fn what_is_acknowledged_survives() {
         for (worker, ledger) in (0..).zip(&mut ledgers) {
             compare(&api, worker, ledger);
         }
+        api_tokens.compare(&server, &first);
         let verdict = world.run(&["audit", "verify", "--json"]).json();
         let acknowledged: u64 = ledgers.iter().map(|ledger| ledger.acknowledged).sum();
+        let acknowledged = acknowledged + api_tokens.acknowledged;
         assert!(verdict["events"].as_u64().unwrap() > acknowledged, "round {round}: {verdict} {acknowledged}");
     }
 
@@ -248,4 +255,5 @@ fn what_is_acknowledged_survives() {
             assert_eq!(api.admits(known), !known.deleted, "{known:?}");
         }
     }
+    api_tokens.compare_all(&server, &first);
 }

@@ -11,6 +11,7 @@
 mod world;
 
 mod administration;
+mod api_token;
 mod audit;
 mod crash;
 mod help;
@@ -18,3 +19,4 @@ mod init;
 mod quickstart;
 mod serve;
 mod service_token;
+mod signing_key;

@@ -64,8 +64,19 @@ impl Installation {
         self.document["zone"]["id"].as_str().unwrap()
     }
 
+    /// The PFID of the first environment.
+    pub(crate) fn environment(&self) -> &str {
+        self.document["environment"]["id"].as_str().unwrap()
+    }
+
+    /// The management token.
     pub(crate) fn api_token(&self) -> &str {
         self.document["api_token"].as_str().unwrap()
+    }
+
+    /// The account-scoped API token.
+    pub(crate) fn account_token(&self) -> &str {
+        self.document["account_token"].as_str().unwrap()
     }
 
     /// Every string in it that must never be seen again.
@@ -222,6 +233,20 @@ impl Server {
     pub(crate) fn gate_says(&self, account: &str, id: &str, secret: &str) -> (u16, Option<String>) {
         gate_says(&self.gate, account, id, secret)
     }
+
+    /// What this server's API tokens dialect says to the holder of `account_token`.
+    pub(crate) fn prefactor(&self, account_token: &str, method: &str, path: &str, body: &str) -> Answer {
+        let bearer = format!("Bearer {account_token}");
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        request(&self.management, method, &format!("/api/v1{path}"), &headers, Some(body)).expect("the server answers")
+    }
+}
+
+/// What a gate says to the bearer of `token`, asked with this demand.
+pub(crate) fn gate_says_to_bearer(gate: &str, demand: &str, token: &str) -> Answer {
+    let bearer = format!("Bearer {token}");
+    let answer = request(gate, "GET", &format!("/verify?{demand}"), &[("Authorization", &bearer)], None);
+    answer.expect("the gate answers")
 }
 
 /// What a gate says to this pair, asked on behalf of `account`: the status, and the reason of a refusal.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use countersign_server::lifecycle::Listening;
 use countersign_server::ops::Issued;
-use countersign_server::token::id::AccountId;
+use countersign_server::token::id::{AccountId, EnvironmentId};
 use countersign_server::token::secret::Secret;
 use countersign_server::token::time::Timestamp;
 
@@ -18,12 +18,18 @@ const GRACE_SECS: i64 = 12 * 3600;
 pub(crate) struct Things<'a> {
     /// The first account.
     pub account: AccountId,
-    /// A token that may do everything there.
-    pub api_token: &'a Secret,
+    /// Its first environment.
+    pub environment: EnvironmentId,
+    /// A management token that may do everything there.
+    pub management_token: &'a Secret,
+    /// An account-scoped API token.
+    pub account_token: &'a Secret,
     /// A service token to try things with.
     pub demonstration: &'a Issued,
     /// What is bound.
     pub bound: &'a [Listening],
+    /// What this program was called by.
+    pub program: &'a str,
     /// The time of printing.
     pub now: Timestamp,
 }
@@ -80,17 +86,21 @@ pub(crate) fn welcome_back(
 
 /// What each command does, and the command.
 fn commands(things: &Things<'_>) -> Vec<(&'static str, String)> {
-    let Things { account, demonstration, .. } = things;
+    let Things { account, environment, demonstration, .. } = things;
     let management = url(things.bound, "management");
     let gate = url(things.bound, "gate");
-    let api_token = things.api_token.expose();
+    let management_token = things.management_token.expose();
+    let account_token = things.account_token.expose();
     let id = demonstration.token.id;
     let client_id = demonstration.token.client_id;
     let client_secret = demonstration.secret.expose();
     let tokens = format!("{management}/client/v4/accounts/{account}/access/service_tokens");
     let ends_at = Timestamp::from_secs(things.now.as_secs() + GRACE_SECS);
     let curl = "curl -sS -w '\\n'";
-    let caller = format!("-H 'Authorization: Bearer {api_token}'");
+    let caller = format!("-H 'Authorization: Bearer {management_token}'");
+    // An API token is long: where it stands in a command, the command can't be read.
+    let own = "-H \"Authorization: Bearer $COUNTERSIGN_API_TOKEN\"";
+    let program = quoted(things.program);
     vec![
         (
             "Ask the gate, as a reverse proxy does: 200 with the token's id and name in headers",
@@ -114,18 +124,37 @@ fn commands(things: &Things<'_>) -> Vec<(&'static str, String)> {
                  -d '{{\"previous_client_secret_expires_at\":\"{ends_at}\"}}'"
             ),
         ),
-        ("Check the API token", format!("{curl} {management}/client/v4/user/tokens/verify \\\n  {caller}")),
+        ("Check the management token", format!("{curl} {management}/client/v4/user/tokens/verify \\\n  {caller}")),
         (
-            "Point the official SDKs here, and `countersign service-token` too",
+            "Point the official SDKs and the command line here; what follows needs it",
             format!(
                 "export CLOUDFLARE_BASE_URL={management}/client/v4\n\
-                 export CLOUDFLARE_API_TOKEN={api_token}\n\
+                 export CLOUDFLARE_API_TOKEN={management_token}\n\
                  export CLOUDFLARE_ACCOUNT_ID={account}\n\
+                 export PREFACTOR_API_URL={management}\n\
+                 export PREFACTOR_API_TOKEN={account_token}\n\
                  export COUNTERSIGN_URL={management}\n\
-                 export COUNTERSIGN_API_TOKEN={api_token}\n\
+                 export COUNTERSIGN_API_TOKEN=$PREFACTOR_API_TOKEN\n\
                  export COUNTERSIGN_ACCOUNT_ID={account}"
             ),
         ),
+        ("Check the account token", format!("{curl} {management}/api/v1/ping \\\n  {own}")),
+        (
+            "Make an API token for the environment, good for a year, and keep it",
+            format!(
+                "API_TOKEN=$(curl -sS {management}/api/v1/api_token \\\n  {own} \\\n  \
+                 -H 'Content-Type: application/json' \\\n  \
+                 -d '{{\"details\":{{\"token_scope\":\"environment\",\"environment_id\":\"{environment}\"}}}}' \\\n  \
+                 | grep -o 'eyJ[^\"]*')"
+            ),
+        ),
+        (
+            "Ask the gate with it: 200 with its id and its environment in headers",
+            format!(
+                "curl -sS -i '{gate}/verify?environment_id={environment}' \\\n  -H \"Authorization: Bearer $API_TOKEN\""
+            ),
+        ),
+        ("See the tokens of both kinds", format!("{program} service-token list\n{program} api-token list")),
     ]
 }
 
