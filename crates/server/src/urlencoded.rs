@@ -38,9 +38,9 @@ mod tests {
     fn pairs_are_decoded_in_order() {
         let check = |text: &str, expected: Option<&[(&str, &str)]>| {
             let parsed = parse(text);
-            let shown = parsed.as_ref().map(|pairs| {
-                pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>()
-            });
+            let shown = parsed
+                .as_ref()
+                .map(|pairs| pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>());
             assert_eq!(shown.as_deref(), expected, "{text}");
         };
         check("", Some(&[]));
