@@ -1,7 +1,7 @@
 //! The operations: the only writer of credentials, shared by every dialect, the console and the commands.
 //!
 //! Each operation has the same shape. The right comes first, in the signature or on the first line. Then the time and
-//! whatever is random are drawn, once, because a write may run twice; then one `store.write`; then the wait until the
+//! whatever is random are drawn, once, because a write may run twice; then one [`commit`], which also waits until the
 //! change is in force; then the answer. Nothing after the commit can turn success into an error.
 
 mod account;
@@ -149,6 +149,7 @@ impl Ops {
         self.key.form_key()
     }
 
+    /// What the audit log says of a change that is made now; the detail is the caller's to add.
     fn event(
         &self,
         by: &AuditActor,
@@ -170,6 +171,7 @@ impl Ops {
         }
     }
 
+    /// The same of a change that a permit allows.
     fn event_by<R: Right>(
         &self,
         permit: &Permit<R>,

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::api_token::{Draft, Mint};
 use super::audit::difference;
+use super::commit::gives;
 use super::environment::Purpose;
 use super::field::{parse_name, parse_patch, patched};
 use super::idempotency::{Intent, Reply};
@@ -100,20 +101,17 @@ impl Ops {
             event.detail = json!({ "name": account.name }).to_string();
             let minting = mint.clone();
             let (token, _) = self
-                .commit(
-                    |_| false,
-                    move |tx| {
-                        let (founding, mint, event) = (founding.clone(), minting.clone(), event.clone());
-                        Box::pin(async move {
-                            if tx.account_has_partition(founding.account.pfid.as_pfid().partition()).await? {
-                                return Ok(None);
-                            }
-                            let token = founding.insert(tx, &mint, None).await?;
-                            tx.record(event);
-                            Ok(Some(token))
-                        })
-                    },
-                )
+                .commit(gives, move |tx| {
+                    let (founding, mint, event) = (founding.clone(), minting.clone(), event.clone());
+                    Box::pin(async move {
+                        if tx.account_has_partition(founding.account.pfid.as_pfid().partition()).await? {
+                            return Ok(None);
+                        }
+                        let token = founding.insert(tx, &mint, None).await?;
+                        tx.record(event);
+                        Ok(Some(token))
+                    })
+                })
                 .await?;
             // A partition belongs to one account: if this one was taken, another is drawn.
             if let Some(token) = token {
@@ -171,7 +169,7 @@ impl Ops {
         let now = self.clock.now();
         let id = permit.account();
         let event = self.event_by(permit, "account.update", ("account", id.to_string()), origin);
-        self.commit_once(id, permit.pfid().to_string(), intent, false, move |tx| {
+        self.commit_once(id, permit.pfid().to_string(), intent, gives, move |tx| {
             let (update, mut event) = (update.clone(), event.clone());
             Box::pin(async move {
                 let before = tx.find_account(&id).await?.ok_or(Error::NotFound)?;

@@ -4,6 +4,7 @@ use countersign_store::{Agent, AgentDeployment, ListColumn, Listed, Order, Page}
 use countersign_token::id::{AgentDeploymentId, AgentId, Pfid};
 use serde_json::json;
 
+use super::commit::{gives, takes_away};
 use super::field::{invalid, parse_name};
 use super::idempotency::{Intent, Reply};
 use super::pfid::{require_agent, require_environment, require_unused};
@@ -58,7 +59,7 @@ impl Ops {
         };
         let mut event = self.event_by(permit, "agent.create", ("agent", agent.id.to_string()), origin);
         event.detail = json!({ "name": agent.name }).to_string();
-        self.commit_once(permit.account(), agent.id.to_string(), intent, false, move |tx| {
+        self.commit_once(permit.account(), agent.id.to_string(), intent, gives, move |tx| {
             let (agent, event) = (agent.clone(), event.clone());
             Box::pin(async move {
                 require_unused(tx, &agent.account, agent.id.as_pfid()).await?;
@@ -98,7 +99,7 @@ impl Ops {
         let now = self.clock.now();
         let event = self.event_by(permit, "agent.update", ("agent", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);
-        self.commit_once(account, id.to_string(), intent, false, move |tx| {
+        self.commit_once(account, id.to_string(), intent, gives, move |tx| {
             let (name, mut event) = (name.clone(), event.clone());
             Box::pin(async move {
                 let before = tx.find_agent(&account, &id).await?.ok_or(Error::NotFound)?;
@@ -124,7 +125,7 @@ impl Ops {
         let now = self.clock.now();
         let event = self.event_by(permit, "agent.delete", ("agent", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);
-        self.commit_once(account, id.to_string(), intent, true, move |tx| {
+        self.commit_once(account, id.to_string(), intent, takes_away, move |tx| {
             let event = event.clone();
             Box::pin(async move {
                 let agent = tx.find_agent(&account, &id).await?.ok_or(Error::NotFound)?;
@@ -148,7 +149,7 @@ impl Ops {
         let account = permit.account();
         let id = self.new_pfid(permit, new.id.as_ref().map(AgentDeploymentId::as_pfid), now)?;
         let event = self.event_by(permit, "agent_deployment.create", ("agent_deployment", id.to_string()), origin);
-        self.commit_once(account, id.to_string(), intent, false, move |tx| {
+        self.commit_once(account, id.to_string(), intent, gives, move |tx| {
             let (new, mut event) = (new.clone(), event.clone());
             Box::pin(async move {
                 require_unused(tx, &account, &id).await?;
@@ -199,7 +200,7 @@ impl Ops {
         let now = self.clock.now();
         let event = self.event_by(permit, "agent_deployment.delete", ("agent_deployment", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);
-        self.commit_once(account, id.to_string(), intent, true, move |tx| {
+        self.commit_once(account, id.to_string(), intent, takes_away, move |tx| {
             let event = event.clone();
             Box::pin(async move {
                 let deployment = tx.find_agent_deployment(&account, &id).await?.ok_or(Error::NotFound)?;

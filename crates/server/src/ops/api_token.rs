@@ -15,6 +15,7 @@ use countersign_token::time::Timestamp;
 use serde_json::json;
 
 use super::agent;
+use super::commit::{gives, takes_away};
 use super::field::invalid;
 use super::idempotency::{Intent, Outcome, Replay, Reply};
 use super::pfid::{require_agent, require_environment};
@@ -215,7 +216,7 @@ impl Ops {
             draft,
         });
         let reply = self
-            .commit_once(permit.account(), draft.id.to_string(), intent, false, move |tx| {
+            .commit_once(permit.account(), draft.id.to_string(), intent, gives, move |tx| {
                 let create = Arc::clone(&create);
                 Box::pin(async move { create.run(tx).await })
             })
@@ -259,14 +260,14 @@ impl Ops {
         origin: &Origin,
     ) -> Result<Reply<ApiToken>, Error> {
         let (name, done) = words(action);
-        let takes_away = match action {
-            Action::Activate => false,
-            Action::Delete | Action::Revoke | Action::Suspend => true,
+        let effect: fn(&ApiToken) -> bool = match action {
+            Action::Activate => gives,
+            Action::Delete | Action::Revoke | Action::Suspend => takes_away,
         };
         let now = self.clock.now();
         let event = self.event_by(permit, name, ("api_token", id.to_string()), origin);
         let (account, id, seat) = (permit.account(), *id, self.seat.clone());
-        self.commit_once(account, id.to_string(), intent, takes_away, move |tx| {
+        self.commit_once(account, id.to_string(), intent, effect, move |tx| {
             let (event, seat) = (event.clone(), seat.clone());
             Box::pin(async move {
                 let before = tx.find_api_token(&account, &id).await?.ok_or(Error::NotFound)?;
@@ -297,18 +298,15 @@ impl Ops {
         let actor = super::require_administrator(by)?;
         let event = self.event(&actor, "signing_key.rotate", ("signing_key", String::new()), None, &Origin::default());
         let (key_id, _) = self
-            .commit(
-                |_| false,
-                move |tx| {
-                    let event = event.clone();
-                    Box::pin(async move {
-                        let key_id = following(&tx.signing_key_id().await?)?;
-                        tx.update_signing_key_id(&key_id).await?;
-                        tx.record(AuditEvent { subject_id: key_id.clone(), ..event });
-                        Ok(key_id)
-                    })
-                },
-            )
+            .commit(gives, move |tx| {
+                let event = event.clone();
+                Box::pin(async move {
+                    let key_id = following(&tx.signing_key_id().await?)?;
+                    tx.update_signing_key_id(&key_id).await?;
+                    tx.record(AuditEvent { subject_id: key_id.clone(), ..event });
+                    Ok(key_id)
+                })
+            })
             .await?;
         Ok(key_id)
     }

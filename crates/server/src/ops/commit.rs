@@ -9,6 +9,16 @@ use super::{Error, Ops, Seat};
 use crate::follower;
 use crate::propagation::{self, Propagation, Watched};
 
+/// The effect of a change after which nothing is refused that was admitted before.
+pub(super) fn gives<T>(_: &T) -> bool {
+    false
+}
+
+/// The effect of a change that must be in force everywhere before it is reported as done.
+pub(super) fn takes_away<T>(_: &T) -> bool {
+    true
+}
+
 impl Error {
     /// Whether this tells of a state that another call may have made a moment ago.
     fn tells_a_state(&self) -> bool {
@@ -25,13 +35,14 @@ impl Error {
 }
 
 impl Ops {
-    /// Has the writer do a job, and returns when what it did is in force. A job may be run twice, and must do the same.
+    /// Has the writer do a job, and returns when what it did is in force: everywhere, if `effect` says that it took
+    /// something away. A job may be run twice, and must do the same.
     ///
     /// Where it did nothing, or found nothing to do it on, the answer tells of a state which another call may have made a
     /// moment ago: then it returns when that is in force.
     pub(super) async fn commit<T, F>(
         &self,
-        takes_away: impl FnOnce(&T) -> bool,
+        effect: impl FnOnce(&T) -> bool,
         job: F,
     ) -> Result<(T, Option<Propagation>), Error>
     where
@@ -40,7 +51,7 @@ impl Ops {
     {
         match self.store.write(job).await {
             Ok(Written { value, revision: Some(revision) }) => {
-                let takes_away = takes_away(&value);
+                let takes_away = effect(&value);
                 Ok((value, self.in_force(revision, takes_away).await))
             }
             Ok(Written { value, revision: None }) => Ok((value, self.in_force_already().await?)),

@@ -7,6 +7,7 @@ use countersign_token::time::Timestamp;
 use serde_json::json;
 
 use super::audit::difference;
+use super::commit::{gives, takes_away};
 use super::field::{parse_name, parse_patch, parse_text, patched};
 use super::idempotency::{Intent, Reply};
 use super::pfid::require_unused;
@@ -129,7 +130,7 @@ impl Ops {
             self.event_by(permit, "environment.create", ("environment", environment.id.to_string()), origin);
         event.detail = shown(&environment).to_string();
         let subject = environment.id.to_string();
-        self.commit_once(permit.account(), subject, intent, false, move |tx| {
+        self.commit_once(permit.account(), subject, intent, gives, move |tx| {
             let (environment, event) = (environment.clone(), event.clone());
             Box::pin(async move {
                 require_unused(tx, &environment.account, environment.id.as_pfid()).await?;
@@ -173,7 +174,7 @@ impl Ops {
         let now = self.clock.now();
         let event = self.event_by(permit, "environment.update", ("environment", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);
-        self.commit_once(account, id.to_string(), intent, false, move |tx| {
+        self.commit_once(account, id.to_string(), intent, gives, move |tx| {
             let (update, mut event) = (update.clone(), event.clone());
             Box::pin(async move {
                 let before = tx.find_environment(&account, &id).await?.ok_or(Error::NotFound)?;
@@ -201,7 +202,7 @@ impl Ops {
         let now = self.clock.now();
         let event = self.event_by(permit, "environment.delete", ("environment", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);
-        self.commit_once(account, id.to_string(), intent, true, move |tx| {
+        self.commit_once(account, id.to_string(), intent, takes_away, move |tx| {
             let event = event.clone();
             Box::pin(async move {
                 let environment = tx.find_environment(&account, &id).await?.ok_or(Error::NotFound)?;

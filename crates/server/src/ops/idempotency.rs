@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use countersign_store::{Answer, BoxFuture, Tx};
 use countersign_token::id::AccountId;
+use countersign_token::time::Timestamp;
 
 use super::{Error, Ops};
 use crate::propagation::Propagation;
@@ -68,8 +69,40 @@ pub struct Reply<T> {
     pub propagation: Option<Propagation>,
 }
 
+/// A job of the writer that is done once under its key.
+struct Once<T, F> {
+    account: AccountId,
+    subject: String,
+    intent: Option<Intent<T>>,
+    now: Timestamp,
+    job: F,
+}
+
+impl<T, F> Once<T, F>
+where
+    F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, Error>>,
+{
+    async fn run(&self, tx: &mut Tx) -> Result<Outcome<T>, Error> {
+        let Self { account, subject, intent, now, job } = self;
+        let Some(Intent { key, fingerprint, answer }) = intent else {
+            return Ok(Outcome::Done(job(tx).await?));
+        };
+        let since = now.saturating_add_micros(-KEPT_MICROS);
+        if let Some(kept) = tx.find_answer(account, key.as_str(), since).await? {
+            if kept.fingerprint != *fingerprint {
+                return Err(Error::IdempotencyKeyUsed);
+            }
+            return Ok(Outcome::Replayed(Replay { answer: kept.answer, subject: kept.subject }));
+        }
+        let value = job(tx).await?;
+        let kept = Answer { fingerprint: *fingerprint, subject: subject.clone(), answer: answer(&value) };
+        tx.insert_answer(account, key.as_str(), &kept, *now).await?;
+        Ok(Outcome::Done(value))
+    }
+}
+
 impl Ops {
-    /// [`commit`](Ops::commit) for a caller who may send the same request again.
+    /// [`commit`](Ops::commit) for a caller who may send the same request again. `subject` is the id of what it is about.
     ///
     /// The look-up of the key, the job and the keeping of its answer are one transaction, and transactions come one after
     /// the other, on every node: whoever sends a key at the same time finds the answer of who was first. A job that fails
@@ -79,40 +112,20 @@ impl Ops {
         account: AccountId,
         subject: String,
         intent: Option<Intent<T>>,
-        takes_away: bool,
+        effect: impl FnOnce(&T) -> bool,
         job: F,
     ) -> Result<Reply<T>, Error>
     where
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, Error>> + Send + Sync + 'static,
-        T: Clone + Send + Sync + 'static,
+        T: Send + Sync + 'static,
     {
-        let now = self.clock.now();
-        let once = Arc::new((job, intent, subject));
+        let once = Arc::new(Once { account, subject, intent, now: self.clock.now(), job });
+        let effect = |outcome: &Outcome<T>| matches!(outcome, Outcome::Done(value) if effect(value));
         let (outcome, propagation) = self
-            .commit(
-                |_| takes_away,
-                move |tx| {
-                    let once = Arc::clone(&once);
-                    Box::pin(async move {
-                        let (job, intent, subject) = &*once;
-                        let Some(Intent { key, fingerprint, answer }) = intent else {
-                            return Ok(Outcome::Done(job(tx).await?));
-                        };
-                        let since = now.saturating_add_micros(-KEPT_MICROS);
-                        if let Some(kept) = tx.find_answer(&account, key.as_str(), since).await? {
-                            if kept.fingerprint != *fingerprint {
-                                return Err(Error::IdempotencyKeyUsed);
-                            }
-                            return Ok(Outcome::Replayed(Replay { answer: kept.answer, subject: kept.subject }));
-                        }
-                        let value = job(tx).await?;
-                        let kept =
-                            Answer { fingerprint: *fingerprint, subject: subject.clone(), answer: answer(&value) };
-                        tx.insert_answer(&account, key.as_str(), &kept, now).await?;
-                        Ok(Outcome::Done(value))
-                    })
-                },
-            )
+            .commit(effect, move |tx| {
+                let once = Arc::clone(&once);
+                Box::pin(async move { once.run(tx).await })
+            })
             .await?;
         Ok(Reply { outcome, propagation })
     }

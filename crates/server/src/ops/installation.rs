@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::account::Founding;
 use super::api_token::Mint;
+use super::commit::gives;
 use super::field::{parse_email, parse_name};
 use super::{Error, Ops};
 use crate::caller::Origin;
@@ -90,23 +91,20 @@ impl Ops {
             mint: mint.clone(),
         };
         let (token, _) = self
-            .commit(
-                |_| false,
-                move |tx| {
-                    let (rows, event) = (rows.clone(), event.clone());
-                    Box::pin(async move {
-                        tx.insert_installation(&rows.installation).await?;
-                        let token = rows.founding.insert(tx, &rows.mint, Some(rows.user.pfid)).await?;
-                        tx.insert_zone(&rows.zone).await?;
-                        tx.insert_user(&rows.user).await?;
-                        let (user, account) = (rows.user.id, rows.zone.account);
-                        tx.insert_membership(&Membership { user, account, created_at: now }).await?;
-                        tx.insert_management_token(&rows.management_token).await?;
-                        tx.record(event);
-                        Ok(token)
-                    })
-                },
-            )
+            .commit(gives, move |tx| {
+                let (rows, event) = (rows.clone(), event.clone());
+                Box::pin(async move {
+                    tx.insert_installation(&rows.installation).await?;
+                    let token = rows.founding.insert(tx, &rows.mint, Some(rows.user.pfid)).await?;
+                    tx.insert_zone(&rows.zone).await?;
+                    tx.insert_user(&rows.user).await?;
+                    let (user, account) = (rows.user.id, rows.zone.account);
+                    tx.insert_membership(&Membership { user, account, created_at: now }).await?;
+                    tx.insert_management_token(&rows.management_token).await?;
+                    tx.record(event);
+                    Ok(token)
+                })
+            })
             .await?;
         let account_token = mint.secret(account.pfid, &token);
         Ok(Initialised { account, zone, environment, user, api_key, api_token, account_token })

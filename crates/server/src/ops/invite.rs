@@ -9,6 +9,7 @@ use countersign_token::secret::Secret;
 use countersign_token::time::Timestamp;
 use serde_json::json;
 
+use super::commit::gives;
 use super::field::{invalid, parse_email};
 use super::idempotency::{Intent, Reply};
 use super::user::join;
@@ -42,7 +43,7 @@ impl Ops {
         let invite = Invite { id, account, email, status: InviteStatus::Pending, inserted_at: now, updated_at: now };
         let mut event = self.event_by(permit, "admin_user_invite.create", subject(&id), origin);
         event.detail = json!({ "email": invite.email }).to_string();
-        self.commit_once(account, id.to_string(), intent, false, move |tx| {
+        self.commit_once(account, id.to_string(), intent, gives, move |tx| {
             let (invite, event) = (invite.clone(), event.clone());
             Box::pin(async move {
                 if let Some(user) = tx.find_user_by_email(&invite.email).await?
@@ -84,7 +85,7 @@ impl Ops {
         let now = self.clock.now();
         let event = self.event_by(permit, "admin_user_invite.revoke", subject(id), origin);
         let (account, id) = (permit.account(), *id);
-        self.commit_once(account, id.to_string(), intent, false, move |tx| {
+        self.commit_once(account, id.to_string(), intent, gives, move |tx| {
             let event = event.clone();
             Box::pin(async move {
                 let before = tx.find_invite(&account, &id).await?.ok_or(Error::NotFound)?;
@@ -141,13 +142,10 @@ impl Ops {
             newcomer,
         };
         let ((user, is_new), _) = self
-            .commit(
-                |_| false,
-                move |tx| {
-                    let accept = accept.clone();
-                    Box::pin(async move { accept.run(tx).await })
-                },
-            )
+            .commit(gives, move |tx| {
+                let accept = accept.clone();
+                Box::pin(async move { accept.run(tx).await })
+            })
             .await?;
         Ok(Accepted { account, user, api_key: is_new.then_some(api_key) })
     }

@@ -9,6 +9,7 @@ use countersign_token::secret::Secret;
 
 use serde_json::json;
 
+use super::commit::{gives, takes_away};
 use super::field::{invalid, parse_email, parse_name};
 use super::{Error, Ops, require_account, require_administrator};
 use crate::caller::{Caller, Origin};
@@ -65,17 +66,14 @@ impl Ops {
         let permissions: Vec<&str> = new.permissions.iter().map(|permission| permission.text()).collect();
         event.detail = json!({ "name": token.name, "permissions": permissions, "user": new.user_email }).to_string();
         let row = token.clone();
-        self.commit(
-            |()| false,
-            move |tx| {
-                let (row, event) = (row.clone(), event.clone());
-                Box::pin(async move {
-                    tx.insert_management_token(&row).await?;
-                    tx.record(event);
-                    Ok(())
-                })
-            },
-        )
+        self.commit(gives, move |tx| {
+            let (row, event) = (row.clone(), event.clone());
+            Box::pin(async move {
+                tx.insert_management_token(&row).await?;
+                tx.record(event);
+                Ok(())
+            })
+        })
         .await?;
         Ok((token, secret))
     }
@@ -102,21 +100,18 @@ impl Ops {
         let id = *id;
         let subject = ("management_token", id.to_string());
         let event = self.event(&actor, "management_token.revoke", subject, None, &Origin::default());
-        self.commit(
-            |_| true,
-            move |tx| {
-                let event = event.clone();
-                Box::pin(async move {
-                    let mut token = tx.find_management_token(&id).await?.ok_or(Error::NotFound)?;
-                    if token.revoked_at.is_none() {
-                        token.revoked_at = Some(now);
-                        tx.revoke_management_token(&id, now).await?;
-                        tx.record(event);
-                    }
-                    Ok(token)
-                })
-            },
-        )
+        self.commit(takes_away, move |tx| {
+            let event = event.clone();
+            Box::pin(async move {
+                let mut token = tx.find_management_token(&id).await?.ok_or(Error::NotFound)?;
+                if token.revoked_at.is_none() {
+                    token.revoked_at = Some(now);
+                    tx.revoke_management_token(&id, now).await?;
+                    tx.record(event);
+                }
+                Ok(token)
+            })
+        })
         .await
     }
 }

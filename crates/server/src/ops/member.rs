@@ -7,6 +7,7 @@ use countersign_token::time::Timestamp;
 use serde_json::json;
 
 use super::audit::difference;
+use super::commit::gives;
 use super::field::{parse_patch, patched};
 use super::idempotency::{Intent, Reply};
 use super::{Error, Ops, Seat};
@@ -67,7 +68,7 @@ impl Ops {
         let now = self.clock.now();
         let event = self.event_by(permit, "user.update", ("user", String::new()), origin);
         let (account, id, seat) = (permit.account(), *id, self.seat.clone());
-        self.commit_once(account, id.to_string(), intent, false, move |tx| {
+        self.commit_once(account, id.to_string(), intent, gives, move |tx| {
             let (update, mut event, seat) = (update.clone(), event.clone(), seat.clone());
             Box::pin(async move {
                 let before = tx.find_member(&account, &id).await?.ok_or(Error::NotFound)?;

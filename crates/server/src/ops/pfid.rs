@@ -4,6 +4,7 @@ use countersign_store::{Agent, Environment, ObjectKind, Tx};
 use countersign_token::id::{AccountId, AccountPfid, Pfid};
 use countersign_token::time::Timestamp;
 
+use super::commit::gives;
 use super::field::invalid;
 use super::idempotency::{Intent, Reply};
 use super::{Error, Ops};
@@ -28,7 +29,7 @@ impl Ops {
         let now = self.clock.now();
         let partition = pfid.as_pfid().partition();
         let pfids: Vec<Pfid> = (0..count).map(|_| Pfid::generate_related(now, partition, &self.entropy)).collect();
-        self.commit_once(*account, pfid.to_string(), intent, false, move |_| {
+        self.commit_once(*account, pfid.to_string(), intent, gives, move |_| {
             let pfids = pfids.clone();
             Box::pin(async move { Ok(pfids) })
         })

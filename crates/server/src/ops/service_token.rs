@@ -12,6 +12,7 @@ use countersign_token::time::Timestamp;
 use serde_json::json;
 
 use super::audit::difference;
+use super::commit::{gives, takes_away};
 use super::pages::Start;
 use super::{Error, Ops, Seat};
 use crate::caller::{Origin, Permit, Read, Write};
@@ -108,6 +109,12 @@ struct Outcome {
     narrows: bool,
 }
 
+impl Outcome {
+    fn narrows(&self) -> bool {
+        self.narrows
+    }
+}
+
 impl Change {
     async fn run(&self, tx: &mut Tx) -> Result<Outcome, Error> {
         let before = tx.find_service_token(&self.owner, &self.id).await?.ok_or(Error::NotFound)?;
@@ -177,17 +184,14 @@ impl Ops {
         })
         .to_string();
         let row = token.clone();
-        self.commit(
-            |()| false,
-            move |tx| {
-                let (row, event) = (row.clone(), event.clone());
-                Box::pin(async move {
-                    tx.insert_service_token(&row).await?;
-                    tx.record(event);
-                    Ok(())
-                })
-            },
-        )
+        self.commit(gives, move |tx| {
+            let (row, event) = (row.clone(), event.clone());
+            Box::pin(async move {
+                tx.insert_service_token(&row).await?;
+                tx.record(event);
+                Ok(())
+            })
+        })
         .await?;
         Ok(Issued { token, secret })
     }
@@ -270,18 +274,15 @@ impl Ops {
         let id = *id;
         let event = self.event_by(permit, "service_token.delete", ("service_token", id.to_string()), origin);
         let (token, propagation) = self
-            .commit(
-                |_| true,
-                move |tx| {
-                    let event = event.clone();
-                    Box::pin(async move {
-                        let token = tx.find_service_token(&owner, &id).await?.ok_or(Error::NotFound)?;
-                        tx.delete_service_token(&owner, &id, now).await?;
-                        tx.record(event);
-                        Ok(token)
-                    })
-                },
-            )
+            .commit(takes_away, move |tx| {
+                let event = event.clone();
+                Box::pin(async move {
+                    let token = tx.find_service_token(&owner, &id).await?.ok_or(Error::NotFound)?;
+                    tx.delete_service_token(&owner, &id, now).await?;
+                    tx.record(event);
+                    Ok(token)
+                })
+            })
             .await?;
         Ok(Changed { token: self.with_last_seen(token), secret: None, propagation })
     }
@@ -306,13 +307,10 @@ impl Ops {
             event,
         });
         let (Outcome { token, rotated, .. }, propagation) = self
-            .commit(
-                |outcome: &Outcome| outcome.narrows,
-                move |tx| {
-                    let change = Arc::clone(&change);
-                    Box::pin(async move { change.run(tx).await })
-                },
-            )
+            .commit(Outcome::narrows, move |tx| {
+                let change = Arc::clone(&change);
+                Box::pin(async move { change.run(tx).await })
+            })
             .await?;
         Ok(Changed { token: self.with_last_seen(token), secret: rotated.then_some(secret), propagation })
     }

@@ -7,6 +7,7 @@ use countersign_token::secret::Secret;
 use countersign_token::time::Timestamp;
 use serde_json::json;
 
+use super::commit::gives;
 use super::field::parse_email;
 use super::{Error, Ops, require_account, require_administrator};
 use crate::caller::{Caller, Origin};
@@ -25,21 +26,18 @@ impl Ops {
         event.detail = json!({ "email": user.email }).to_string();
         let row = user.clone();
         let membership = Membership { user: user.id, account: account.id, created_at: now };
-        self.commit(
-            |()| false,
-            move |tx| {
-                let (row, membership, event) = (row.clone(), membership, event.clone());
-                Box::pin(async move {
-                    if tx.find_user_by_email(&row.email).await?.is_some() {
-                        return Err(Error::Conflict(format!("a user has the address {} already", row.email)));
-                    }
-                    tx.insert_user(&row).await?;
-                    tx.insert_membership(&membership).await?;
-                    tx.record(event);
-                    Ok(())
-                })
-            },
-        )
+        self.commit(gives, move |tx| {
+            let (row, membership, event) = (row.clone(), membership, event.clone());
+            Box::pin(async move {
+                if tx.find_user_by_email(&row.email).await?.is_some() {
+                    return Err(Error::Conflict(format!("a user has the address {} already", row.email)));
+                }
+                tx.insert_user(&row).await?;
+                tx.insert_membership(&membership).await?;
+                tx.record(event);
+                Ok(())
+            })
+        })
         .await?;
         Ok((user, api_key))
     }
@@ -52,20 +50,17 @@ impl Ops {
         let now = self.clock.now();
         let event = self.event(&actor, "user.grant", ("user", String::new()), Some(account), &Origin::default());
         let (user, _) = self
-            .commit(
-                |_| false,
-                move |tx| {
-                    let (email, mut event) = (email.clone(), event.clone());
-                    Box::pin(async move {
-                        let user = tx.find_user_by_email(&email).await?.ok_or(Error::NotFound)?;
-                        if join(tx, &user, account, now).await? {
-                            event.subject_id = user.id.to_string();
-                            tx.record(event);
-                        }
-                        Ok(user)
-                    })
-                },
-            )
+            .commit(gives, move |tx| {
+                let (email, mut event) = (email.clone(), event.clone());
+                Box::pin(async move {
+                    let user = tx.find_user_by_email(&email).await?.ok_or(Error::NotFound)?;
+                    if join(tx, &user, account, now).await? {
+                        event.subject_id = user.id.to_string();
+                        tx.record(event);
+                    }
+                    Ok(user)
+                })
+            })
             .await?;
         Ok(user)
     }

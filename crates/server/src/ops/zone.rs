@@ -7,6 +7,7 @@ use countersign_token::id::{AccountId, ZoneId};
 use serde_json::json;
 
 use super::account::part;
+use super::commit::gives;
 use super::field::parse_name;
 use super::{Error, Ops, require_account, require_administrator};
 use crate::caller::{Caller, Origin};
@@ -23,17 +24,14 @@ impl Ops {
         let mut event = self.event(&actor, "zone.create", subject, Some(*account), &Origin::default());
         event.detail = json!({ "name": zone.name }).to_string();
         let row = zone.clone();
-        self.commit(
-            |()| false,
-            move |tx| {
-                let (row, event) = (row.clone(), event.clone());
-                Box::pin(async move {
-                    tx.insert_zone(&row).await?;
-                    tx.record(event);
-                    Ok(())
-                })
-            },
-        )
+        self.commit(gives, move |tx| {
+            let (row, event) = (row.clone(), event.clone());
+            Box::pin(async move {
+                tx.insert_zone(&row).await?;
+                tx.record(event);
+                Ok(())
+            })
+        })
         .await?;
         Ok(zone)
     }
