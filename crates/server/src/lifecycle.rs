@@ -176,8 +176,17 @@ impl Server {
         ));
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
         let ops = Ops::of_node(store, key, clock.clone(), entropy.clone(), settings.secret_format, node);
-        let router =
-            management::router(App { ops, index, freshness, promise, metrics: Arc::clone(&metrics), clock, entropy });
+        let public_url = settings.public_url.as_deref().map(Arc::from);
+        let router = management::router(App {
+            ops,
+            index,
+            freshness,
+            promise,
+            metrics: Arc::clone(&metrics),
+            clock,
+            entropy,
+            public_url,
+        });
 
         Ok(Self {
             listening,

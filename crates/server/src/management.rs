@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 use crate::body;
 use crate::caller::Origin;
 use crate::cloudflare;
+use crate::connect;
 use crate::follower::Promise;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
@@ -47,6 +48,8 @@ pub struct App {
     pub clock: Clock,
     /// For request ids.
     pub entropy: Entropy,
+    /// The address under which clients reach this server, if it was configured.
+    pub public_url: Option<Arc<str>>,
 }
 
 /// The peer of a connection, put into a request's extensions by the listener. A Unix socket has none.
@@ -70,6 +73,7 @@ pub fn router(app: App) -> Router {
         panicked(panic)
     };
     cloudflare::router(app.clone())
+        .merge(connect::router(app.clone()))
         .merge(health)
         .layer(middleware::from_fn(body::arrive))
         .layer(CatchPanicLayer::custom(panicked))
@@ -123,7 +127,7 @@ async fn accompany(State(app): State<App>, mut request: Request, next: Next) -> 
         .map_or_else(|| new_request_id(&app.entropy), str::to_owned);
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let path = connect::logged_path(request.uri().path()).to_owned();
     let peer = request.extensions().get::<Peer>().copied();
 
     let mut response = next.run(request).instrument(tracing::info_span!("request", request.id = %id)).await;

@@ -187,8 +187,7 @@ impl Form<'_> {
             .markup(described)
             .markup(second)
             .markup("><button type=\"submit\">Make an API token</button></form>")
-            .markup("<p class=\"aside\">The key was shown when your user was made. It is used for this one step, and ")
-            .markup("neither this page nor your browser keeps it.</p>")
+            .markup("<p class=\"aside\">The key was shown when your user was made. It is used for this one step.</p>")
     }
 }
 

@@ -17,7 +17,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// Nothing is loaded, nothing is framed, and a form is sent nowhere else. The two hashes are those of [`STYLE`] and
 /// [`SCRIPT`]; a test knows them.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-CFkN7M3+5TSTzqqAfrOMZ3VBii14t3AYE5sqIPrC6lg='; \
+    style-src 'sha256-Jk+1xtxA8ElnvF/dzJMqrhlAQz6o/cEvDN2/oJzgH18='; \
     script-src 'sha256-4wPl5GTHiVpHl5ErL3wVReZtc5FUaGZRWCAIDYzonSI='; \
     form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
