@@ -1,68 +1,33 @@
 //! Rows come back as they went in.
 
-use std::time::Duration;
-
 use countersign_store::{
-    AccountFilter, ApiToken, Environment, Error, Installation, ManagementToken, ManagementTokenFilter, Membership,
-    Page, User, UserFilter, Zone, ZoneFilter,
+    Account, AccountFilter, Error, ManagementToken, ManagementTokenFilter, Membership, Page, User, UserFilter, Zone,
+    ZoneFilter,
 };
-use countersign_token::api_token::ApiTokenScope;
 use countersign_token::duration::TokenDuration;
-use countersign_token::feed::{ApiTokenStatus, Grant, TokenOwner};
-use countersign_token::id::{AccountId, ApiTokenId, EnvironmentId, ManagementTokenId, Pfid, UserId, UserPfid, ZoneId};
+use countersign_token::feed::{Grant, TokenOwner};
+use countersign_token::id::{AccountId, ManagementTokenId, UserId, ZoneId};
 use countersign_token::index::{SeenMark, SeenSubject};
 use countersign_token::permission::Permission;
 use countersign_token::service_token::{Name, ServiceToken};
 use countersign_token::time::Timestamp;
 
-use crate::{World, at, event, insert, on_both, write};
+use crate::{World, at, change, insert, on_both};
 
 on_both! {
     an_installation_is_made_once,
     accounts_and_zones,
-    environments,
     users,
     management_tokens,
     service_tokens,
-    api_tokens,
     what_cannot_be_read_names_its_place,
-}
-
-pub(crate) fn api_token(world: &World, account: AccountId, environment: Option<EnvironmentId>) -> ApiToken {
-    let id = ApiTokenId::from(Pfid::generate_root(at(1), &world.entropy));
-    ApiToken {
-        id,
-        account,
-        scope: if environment.is_some() { ApiTokenScope::Environment } else { ApiTokenScope::Account },
-        environment,
-        status: ApiTokenStatus::Active,
-        digest: world.digest(&id.to_string()),
-        key_id: "1".to_owned(),
-        issued_at: at(1),
-        expires_at: at(1000),
-        created_by: Some(UserPfid::from(Pfid::generate_root(at(1), &world.entropy))),
-        last_used_at: None,
-        inserted_at: at(1),
-        updated_at: at(1),
-        deleted_at: None,
-    }
-}
-
-/// Runs one change, with an event.
-macro_rules! change {
-    ($store:expr, [$($captured:ident),*], |$tx:ident| $change:expr) => {
-        write!($store, [$($captured),*], |$tx| {
-            $tx.record(event("change", "it"));
-            $change.await
-        })
-        .await
-        .map(|written| written.value)
-    };
 }
 
 async fn an_installation_is_made_once(world: World) {
     let store = world.open().await;
     assert_eq!(store.installation().await.unwrap(), None);
+    let before = store.signing_key_id().await;
+    assert!(matches!(before, Err(Error::Rows { .. })), "{before:?}");
     let (first, second) = (world.installation(), world.installation());
     change!(store, [first], |tx| tx.insert_installation(&first)).unwrap();
     assert_eq!(store.installation().await.unwrap(), Some(first));
@@ -70,9 +35,11 @@ async fn an_installation_is_made_once(world: World) {
     assert!(matches!(again, Err(Error::Initialised)), "{again:?}");
     assert_eq!(store.installation().await.unwrap(), Some(first));
     assert_eq!(store.list_audit(&Default::default(), 10).await.unwrap().len(), 1);
-    change!(store, [], |tx| tx.update_max_staleness(Duration::from_millis(1500))).unwrap();
-    let slower = Installation { max_staleness: Duration::from_millis(1500), ..first };
-    assert_eq!(store.installation().await.unwrap(), Some(slower));
+    assert_eq!(store.signing_key_id().await.unwrap(), "1");
+    change!(store, [], |tx| tx.update_signing_key_id("2")).unwrap();
+    assert_eq!(store.signing_key_id().await.unwrap(), "2");
+    assert_eq!(change!(store, [], |tx| tx.signing_key_id()).unwrap(), "2");
+    assert_eq!(store.installation().await.unwrap(), Some(first), "the installation is the same");
 }
 
 async fn accounts_and_zones(world: World) {
@@ -96,8 +63,24 @@ async fn accounts_and_zones(world: World) {
     assert_eq!(store.find_account(&one.id).await.unwrap(), Some(one.clone()));
     assert_eq!(store.find_account_by_pfid(&two.pfid).await.unwrap(), Some(two.clone()));
     assert_eq!(store.find_account(&AccountId::generate(&world.entropy)).await.unwrap(), None);
+    let renamed = Account {
+        name: "one".to_owned(),
+        organisation_name: Some("Example GmbH".to_owned()),
+        purpose: "personal".to_owned(),
+        updated_at: at(3),
+        ..one.clone()
+    };
+    for account in [renamed, one.clone()] {
+        let update = account.clone();
+        change!(store, [update], |tx| tx.update_account(&update)).unwrap();
+        assert_eq!(store.find_account(&one.id).await.unwrap(), Some(account));
+    }
+    let nobody = world.account("nobody");
+    let outcome = change!(store, [nobody], |tx| tx.update_account(&nobody));
+    assert!(matches!(outcome, Err(Error::Rows { .. })), "{outcome:?}");
+    assert_eq!(store.find_account(&two.id).await.unwrap(), Some(two.clone()));
     assert_eq!(store.find_zone(&zones[1].id).await.unwrap(), Some(zones[1].clone()));
-    let user = user(&world, "member@example.com");
+    let user = world.user("member@example.com");
     let membership = Membership { user: user.id, account: two.id, created_at: at(2) };
     let member = user.id;
     change!(store, [user], |tx| tx.insert_user(&user)).unwrap();
@@ -131,50 +114,9 @@ async fn accounts_and_zones(world: World) {
     assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}");
 }
 
-async fn environments(world: World) {
-    let store = world.open().await;
-    let account = world.account("one");
-    let id = account.id;
-    change!(store, [account], |tx| tx.insert_account(&account)).unwrap();
-    let mut environment = Environment {
-        id: EnvironmentId::from(Pfid::generate_root(at(1), &world.entropy)),
-        account: id,
-        name: "development".to_owned(),
-        purpose: "development".to_owned(),
-        created_at: at(1),
-        deleted_at: None,
-    };
-    let inserted = environment.clone();
-    change!(store, [inserted], |tx| tx.insert_environment(&inserted)).unwrap();
-    environment.name = "dev".to_owned();
-    let updated = environment.clone();
-    change!(store, [updated], |tx| tx.update_environment(&updated)).unwrap();
-    assert_eq!(store.find_environment(&environment.id).await.unwrap(), Some(environment.clone()));
-    assert_eq!(store.list_environments(&id, Page::ALL).await.unwrap(), [environment.clone()]);
-    assert_eq!(store.count_environments(&id).await.unwrap(), 1);
-    let gone = environment.id;
-    change!(store, [], |tx| tx.delete_environment(&gone, at(2))).unwrap();
-    assert_eq!(store.find_environment(&gone).await.unwrap(), None);
-    assert_eq!(store.list_environments(&id, Page::ALL).await.unwrap(), []);
-    assert_eq!(store.count_environments(&id).await.unwrap(), 0);
-    let again = change!(store, [], |tx| tx.delete_environment(&gone, at(3)));
-    assert!(matches!(again, Err(Error::Rows { .. })), "{again:?}");
-}
-
-fn user(world: &World, email: &str) -> User {
-    User {
-        id: UserId::generate(&world.entropy),
-        pfid: UserPfid::from(Pfid::generate_root(at(1), &world.entropy)),
-        email: email.to_owned(),
-        key_digest: world.digest(email),
-        installation_owner: email.starts_with("owner"),
-        created_at: at(1),
-    }
-}
-
 async fn users(world: World) {
     let store = world.open().await;
-    let (owner, other) = (user(&world, "owner@Example.com"), user(&world, "ÄÖ@example.com"));
+    let (owner, other) = (world.user("owner@Example.com"), world.user("ÄÖ@example.com"));
     for user in [&owner, &other] {
         let user = user.clone();
         change!(store, [user], |tx| tx.insert_user(&user)).unwrap();
@@ -192,17 +134,37 @@ async fn users(world: World) {
     assert_eq!(store.list_users(&UserFilter::default(), Page::ALL).await.unwrap().len(), 2);
     let nowhere = UserFilter { account: Some(AccountId::generate(&world.entropy)) };
     assert_eq!(store.count_users(&nowhere).await.unwrap(), 0);
-    let twin = user(&world, "Owner@EXAMPLE.com");
+    let twin = world.user("Owner@EXAMPLE.com");
     let outcome = change!(store, [twin], |tx| tx.insert_user(&twin));
     assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}");
-    let (id, key) = (owner.id, world.digest("another key"));
-    change!(store, [], |tx| tx.update_user_key(&id, &key)).unwrap();
-    same(store.find_user(&id).await.unwrap(), &User { key_digest: key, ..owner });
+    let told = User {
+        name: Some("Größe".to_owned()),
+        job_title: Some("operator".to_owned()),
+        profile_completed_at: Some(at(5)),
+        updated_at: at(6),
+        ..owner.clone()
+    };
+    let update = told.clone();
+    change!(store, [update], |tx| tx.update_user(&update)).unwrap();
+    // Marks go forward only, and are no update.
+    for (second, expected) in [(50, 50), (40, 50), (60, 60)] {
+        store.record_seen(&[SeenMark { subject: SeenSubject::User(owner.id), at: at(second) }]).await.unwrap();
+        let found = store.find_user(&owner.id).await.unwrap().unwrap();
+        assert_eq!((found.last_active_at, found.updated_at), (Some(at(expected)), at(6)));
+    }
+    let found = store.find_user(&owner.id).await.unwrap();
+    let profile = |user: &User| (user.name.clone(), user.job_title.clone(), user.profile_completed_at);
+    assert_eq!(found.as_ref().map(profile), Some(profile(&told)));
+    same(found, &told);
+    assert_eq!(store.find_user(&other.id).await.unwrap().unwrap().last_active_at, None);
+    let nobody = world.user("nobody@example.com");
+    let outcome = change!(store, [nobody], |tx| tx.update_user(&nobody));
+    assert!(matches!(outcome, Err(Error::Rows { .. })), "{outcome:?}");
 }
 
 async fn management_tokens(world: World) {
     let store = world.open().await;
-    let (account, user) = (world.account("one"), user(&world, "a@b"));
+    let (account, user) = (world.account("one"), world.user("a@b"));
     let (account_id, user_id) = (account.id, user.id);
     change!(store, [account], |tx| tx.insert_account(&account)).unwrap();
     change!(store, [user], |tx| tx.insert_user(&user)).unwrap();
@@ -309,32 +271,6 @@ async fn service_tokens(world: World) {
     assert!(matches!(again, Err(Error::Rows { .. })), "{again:?}");
     let revision = change!(store, [], |tx| tx.service_token_revision(&id)).unwrap();
     assert_eq!(revision.map(|revision| revision.get()), Some(4), "of the deletion");
-}
-
-async fn api_tokens(world: World) {
-    let store = world.open().await;
-    let account = AccountId::generate(&world.entropy);
-    let environment = EnvironmentId::from(Pfid::generate_root(at(1), &world.entropy));
-    let (wide, narrow) = (api_token(&world, account, None), api_token(&world, account, Some(environment)));
-    for token in [&wide, &narrow] {
-        let token = token.clone();
-        change!(store, [token], |tx| tx.insert_api_token(&token)).unwrap();
-    }
-    let id = narrow.id;
-    change!(store, [], |tx| tx.update_api_token_status(&id, ApiTokenStatus::Suspended, at(5))).unwrap();
-    store.record_seen(&[SeenMark { subject: SeenSubject::ApiToken(id), at: at(6) }]).await.unwrap();
-    let found = store.find_api_token(&id).await.unwrap().unwrap();
-    assert_eq!((found.status, found.updated_at, found.last_used_at), (ApiTokenStatus::Suspended, at(5), Some(at(6))));
-    assert_eq!((found.scope, found.environment, found.account), (narrow.scope, Some(environment), account));
-    assert_eq!((found.created_by, found.key_id), (narrow.created_by, narrow.key_id));
-    assert_eq!((found.issued_at, found.expires_at, found.inserted_at), (at(1), at(1000), at(1)));
-    assert!(found.digest.matches(&narrow.digest));
-    assert_eq!(store.list_api_tokens(&account, Page::ALL).await.unwrap().len(), 2);
-    change!(store, [], |tx| tx.delete_api_token(&id, at(7))).unwrap();
-    assert!(store.find_api_token(&id).await.unwrap().is_none());
-    let left = store.list_api_tokens(&account, Page::ALL).await.unwrap();
-    assert_eq!(left.iter().map(|token| token.id).collect::<Vec<_>>(), [wide.id]);
-    assert_eq!(store.count_api_tokens(&account).await.unwrap(), 1);
 }
 
 async fn what_cannot_be_read_names_its_place(world: World) {

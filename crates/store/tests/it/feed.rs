@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use countersign_store::{Environment, Error, ManagementToken, Membership, Node, NodeId, Store, User};
+use countersign_store::{Error, ManagementToken, Membership, Node, NodeId, Store, User};
+use countersign_token::api_token::ApiTokenScope;
 use countersign_token::feed::{Change, Grant, Revision, Subject, TokenOwner};
-use countersign_token::id::{
-    AccountId, EnvironmentId, ManagementTokenId, Pfid, ServiceTokenId, UserId, UserPfid, ZoneId,
-};
+use countersign_token::id::{AccountId, ManagementTokenId, ServiceTokenId, ZoneId};
 use countersign_token::index::{SeenMark, SeenSubject};
 use countersign_token::permission::Permission;
 use countersign_token::service_token::{Owner, ServiceToken};
 
-use crate::{World, at, event, insert, on_both, write};
+use crate::{World, at, change, event, insert, on_both, write};
 
 on_both! {
     a_poll_returns_what_came_after,
@@ -93,17 +92,6 @@ fn kinds(changes: &[Change]) -> Vec<&'static str> {
             Subject::ApiToken { .. } => "api",
         })
         .collect()
-}
-
-fn user(world: &World, email: &str) -> User {
-    User {
-        id: UserId::generate(&world.entropy),
-        pfid: UserPfid::from(Pfid::generate_root(at(1), &world.entropy)),
-        email: email.to_owned(),
-        key_digest: world.digest(email),
-        installation_owner: false,
-        created_at: at(1),
-    }
 }
 
 fn management_token(world: &World, owner: TokenOwner, grants: Vec<Grant>) -> ManagementToken {
@@ -193,7 +181,7 @@ async fn only_the_newest_state_of_a_subject_is_in_a_poll(world: World) {
 async fn a_membership_takes_its_user_along(world: World) {
     let store = world.open().await;
     let (one, two) = (world.account("one"), world.account("two"));
-    let user = user(&world, "Someone@Example.com");
+    let user = world.user("Someone@Example.com");
     let accounts = async |from: i64| {
         let feed = store.poll(Revision::new(from)).await.unwrap();
         let users = feed.changes.iter().filter_map(|change| match &change.subject {
@@ -229,16 +217,11 @@ async fn a_membership_takes_its_user_along(world: World) {
     let mut both = vec![one.id, two.id];
     both.sort_unstable_by_key(ToString::to_string);
     assert_eq!(accounts(1).await, [both]);
-    let gone = one.id;
-    write!(store, [], |tx| {
-        tx.delete_membership(&second.user, &gone).await?;
-        tx.record(event("membership.delete", &second.user));
-        Ok::<_, Error>(())
-    })
-    .await
-    .unwrap();
-    assert_eq!(accounts(2).await, [vec![two.id]]);
-    assert_eq!(store.list_memberships(&user.id).await.unwrap(), [second]);
+    assert_eq!(store.list_memberships(&user.id).await.unwrap().len(), 2);
+    let named = User { name: Some("Someone".to_owned()), ..user.clone() };
+    change!(store, [named], |tx| tx.update_user(&named)).unwrap();
+    let told = accounts(2).await;
+    assert_eq!(told.iter().map(Vec::len).collect::<Vec<_>>(), [2], "a user comes with every account");
 }
 
 async fn a_grant_comes_with_its_token(world: World) {
@@ -290,7 +273,7 @@ async fn directory_comes_before_tokens(world: World) {
     let account = world.account("one");
     let owner = Owner { account: account.id, zone: None };
     let token = world.token(owner, "t", 1);
-    let user = user(&world, "a@b");
+    let user = world.user("a@b");
     let grant = management_token(&world, TokenOwner::User(user.id), Vec::new());
     let zone = countersign_store::Zone {
         id: ZoneId::generate(&world.entropy),
@@ -298,7 +281,7 @@ async fn directory_comes_before_tokens(world: World) {
         name: "example.com".to_owned(),
         created_at: at(1),
     };
-    let environment = environment(&world, account.id);
+    let environment = world.environment(account.id);
     insert(&store, &token).await;
     write!(store, [account, user, grant, zone, environment], |tx| {
         tx.insert_account(&account).await?;
@@ -317,17 +300,6 @@ async fn directory_comes_before_tokens(world: World) {
     let mut loaded = Vec::new();
     store.load(&mut |change| loaded.push(change)).await.unwrap();
     assert_eq!(kinds(&loaded), expected);
-}
-
-fn environment(world: &World, account: AccountId) -> Environment {
-    Environment {
-        id: EnvironmentId::from(Pfid::generate_root(at(1), &world.entropy)),
-        account,
-        name: "development".to_owned(),
-        purpose: "development".to_owned(),
-        created_at: at(1),
-        deleted_at: None,
-    }
 }
 
 async fn a_reader_behind_the_sweep_reloads(world: World) {
@@ -358,16 +330,16 @@ async fn a_reader_behind_the_sweep_reloads(world: World) {
 async fn a_deleted_environment_stays_known_while_it_has_tokens(world: World) {
     let store = world.open().await;
     let account = world.account("one");
-    let (with, without) = (environment(&world, account.id), environment(&world, account.id));
-    let token = crate::entity::api_token(&world, account.id, Some(with.id));
+    let (with, without) = (world.environment(account.id), world.environment(account.id));
+    let token = world.api_token(account.id, ApiTokenScope::Environment(with.id));
     let (a, w, o, t) = (account, with.clone(), without.clone(), token.clone());
     write!(store, [a, w, o, t], |tx| {
         tx.insert_account(&a).await?;
         tx.insert_environment(&w).await?;
         tx.insert_environment(&o).await?;
         tx.insert_api_token(&t).await?;
-        tx.delete_environment(&w.id, at(2)).await?;
-        tx.delete_environment(&o.id, at(2)).await?;
+        tx.delete_environment(&w.account, &w.id, at(2)).await?;
+        tx.delete_environment(&o.account, &o.id, at(2)).await?;
         tx.record(event("all", "all"));
         Ok::<_, Error>(())
     })
@@ -377,9 +349,9 @@ async fn a_deleted_environment_stays_known_while_it_has_tokens(world: World) {
     let (_, known) = Known::loaded(&store).await;
     assert!(known.0.contains_key(&format!("environment {}", with.id)));
     assert!(!known.0.contains_key(&format!("environment {}", without.id)));
-    let id = token.id;
+    let (account, id) = (token.account, token.id);
     write!(store, [], |tx| {
-        tx.delete_api_token(&id, at(3)).await?;
+        tx.delete_api_token(&account, &id, at(3)).await?;
         tx.record(event("api_token.delete", &id));
         Ok::<_, Error>(())
     })
@@ -438,7 +410,7 @@ impl Choices {
 async fn following_equals_loading(world: World) {
     let store = world.open().await;
     let account = world.account("one");
-    let member = user(&world, "m@example.com");
+    let member = world.user("m@example.com");
     let (a, m) = (account.clone(), member.clone());
     write!(store, [a, m], |tx| {
         tx.insert_account(&a).await?;
@@ -478,9 +450,10 @@ async fn following_equals_loading(world: World) {
             (6..=7, Some(picked)) => delete(&store, &alive.swap_remove(picked), step).await,
             (8, _) => {
                 let membership = Membership { user: member.id, account: account.id, created_at: at(step) };
-                write!(store, [], |tx| {
+                let member = User { updated_at: at(step), ..member.clone() };
+                write!(store, [member], |tx| {
                     if is_member {
-                        tx.delete_membership(&membership.user, &membership.account).await?;
+                        tx.update_user(&member).await?;
                     } else {
                         tx.insert_membership(&membership).await?;
                     }
@@ -489,7 +462,7 @@ async fn following_equals_loading(world: World) {
                 })
                 .await
                 .unwrap();
-                is_member = !is_member;
+                is_member = true;
             }
             _ => {
                 store.sweep_tombstones(at(step - 20)).await.unwrap();

@@ -9,11 +9,15 @@
     reason = "a test may fail"
 )]
 
+mod answer;
+mod api_token;
 mod audit;
 mod crash;
 mod entity;
 mod feed;
 mod list;
+mod migration;
+mod object;
 mod open;
 mod outage;
 mod postgres;
@@ -24,11 +28,18 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use countersign_store::{Account, AuditActor, AuditEvent, Database, Error, Installation, Options, Store, Tx, Written};
+use countersign_store::{
+    Account, Agent, AgentDeployment, AuditActor, AuditEvent, Database, Environment, Error, Installation, Invite,
+    InviteStatus, Options, Store, Tx, User, Written,
+};
+use countersign_token::api_token::{ApiToken, ApiTokenScope, ApiTokenStatus};
 use countersign_token::digest::{BearerKind, Digest, InstallationKey};
 use countersign_token::duration::TokenDuration;
 use countersign_token::entropy::Entropy;
-use countersign_token::id::{AccountId, AccountPfid, ClientId, InstallationId, Pfid, ServiceTokenId, ZoneId};
+use countersign_token::id::{
+    AccountId, AccountPfid, AgentDeploymentId, AgentId, ApiTokenId, ClientId, EnvironmentId, InstallationId, InviteId,
+    Partition, Pfid, ServiceTokenId, UserId, UserPfid, ZoneId,
+};
 use countersign_token::service_token::{Name, NewServiceToken, Owner, ServiceToken};
 use countersign_token::time::Timestamp;
 use sqlx::any::AnyRow;
@@ -138,7 +149,80 @@ impl World {
             id: AccountId::generate(&self.entropy),
             pfid: AccountPfid::from(Pfid::generate_root(now, &self.entropy)),
             name: name.to_owned(),
+            organisation_name: None,
+            purpose: Account::PURPOSE.to_owned(),
             created_at: now,
+            updated_at: now,
+        }
+    }
+
+    pub(crate) fn environment(&self, account: AccountId) -> Environment {
+        Environment {
+            id: EnvironmentId::generate(at(1), PARTITION, &self.entropy),
+            account,
+            name: "development".to_owned(),
+            description: None,
+            purpose: "development".to_owned(),
+            external_identifier: None,
+            inserted_at: at(1),
+            updated_at: at(1),
+        }
+    }
+
+    pub(crate) fn agent(&self, account: AccountId) -> Agent {
+        let id = AgentId::generate(at(1), PARTITION, &self.entropy);
+        Agent { id, account, name: "agent".to_owned(), inserted_at: at(1), updated_at: at(1) }
+    }
+
+    pub(crate) fn deployment(&self, agent: &Agent, environment: &Environment) -> AgentDeployment {
+        AgentDeployment {
+            id: AgentDeploymentId::generate(at(1), PARTITION, &self.entropy),
+            account: agent.account,
+            agent: agent.id,
+            environment: environment.id,
+            inserted_at: at(1),
+            updated_at: at(1),
+        }
+    }
+
+    pub(crate) fn invite(&self, account: AccountId, email: &str) -> Invite {
+        let id = InviteId::generate(at(1), PARTITION, &self.entropy);
+        let status = InviteStatus::Pending;
+        Invite { id, account, email: email.to_owned(), status, inserted_at: at(1), updated_at: at(1) }
+    }
+
+    pub(crate) fn user(&self, email: &str) -> User {
+        User {
+            id: UserId::generate(&self.entropy),
+            pfid: UserPfid::generate(at(1), PARTITION, &self.entropy),
+            email: email.to_owned(),
+            key_digest: self.digest(email),
+            installation_owner: email.starts_with("owner"),
+            name: None,
+            job_title: None,
+            profile_completed_at: None,
+            last_active_at: None,
+            created_at: at(1),
+            updated_at: at(1),
+        }
+    }
+
+    /// A token whose string is the text of its id.
+    pub(crate) fn api_token(&self, account: AccountId, scope: ApiTokenScope) -> ApiToken {
+        let id = ApiTokenId::generate(at(1), PARTITION, &self.entropy);
+        ApiToken {
+            id,
+            account,
+            scope,
+            status: ApiTokenStatus::Active,
+            digest: self.key.digest_key().bearer(BearerKind::ApiToken, &id.to_string()),
+            key_id: "1".to_owned(),
+            issued_at: at(1),
+            expires_at: at(1000),
+            created_by: Some(UserPfid::generate(at(1), PARTITION, &self.entropy)),
+            last_used_at: None,
+            inserted_at: at(1),
+            updated_at: at(1),
         }
     }
 
@@ -179,6 +263,9 @@ impl World {
         self.key.digest_key().bearer(BearerKind::ManagementToken, text)
     }
 }
+
+/// The partition of what the tests make. Which one it is makes no difference to the store.
+const PARTITION: Partition = Partition::MAX;
 
 /// A moment: so many seconds after the start of 2026.
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -229,6 +316,19 @@ macro_rules! write {
         })
     };
 }
+
+/// Runs one change, with an event.
+macro_rules! change {
+    ($store:expr, [$($captured:ident),* $(,)?], |$tx:ident| $change:expr) => {
+        $crate::write!($store, [$($captured),*], |$tx| {
+            $tx.record($crate::event("change", "it"));
+            $change.await
+        })
+        .await
+        .map(|written| written.value)
+    };
+}
+pub(crate) use change;
 
 fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F, world: World) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
