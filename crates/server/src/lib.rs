@@ -1,6 +1,6 @@
 //! Everything of Countersign that listens: the management dialects and the operations behind them, and the gate.
 //!
-//! [`ops`] is the only writer of credentials. A dialect ([`cloudflare`]) turns wire types into domain types, calls one
+//! [`ops`] is the only writer of credentials. A dialect ([`cloudflare`], [`prefactor`]) turns wire types into domain types, calls one
 //! operation, and renders its own envelope. The [`gate`] reads the index in memory and never the store. [`follower`] is
 //! the one way in which this node learns of a change, its own changes included.
 
@@ -9,6 +9,7 @@ pub mod caller;
 pub mod cloudflare;
 pub mod config;
 mod connect;
+mod fault;
 pub mod flusher;
 pub mod follower;
 pub mod gate;
@@ -16,6 +17,7 @@ pub mod lifecycle;
 pub mod management;
 pub mod metrics;
 pub mod ops;
+pub mod prefactor;
 pub mod propagation;
 pub mod sweeper;
 mod throttle;

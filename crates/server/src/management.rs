@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use countersign_token::entropy::Entropy;
 use countersign_token::feed::Freshness;
@@ -15,6 +15,7 @@ use countersign_token::index::Index;
 use countersign_token::time::Clock;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use prometheus_client::metrics::counter::Counter;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
@@ -25,6 +26,7 @@ use crate::connect;
 use crate::follower::Promise;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
+use crate::prefactor;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -67,16 +69,17 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(app.clone());
-    let panics = app.metrics.management_panics.clone();
-    let panicked = move |panic| {
-        panics.inc();
-        panicked(panic)
-    };
+    let (one, other) = (app.metrics.management_panics.clone(), app.metrics.management_panics.clone());
     cloudflare::router(app.clone())
         .merge(connect::router(app.clone()))
         .merge(health)
+        .layer(CatchPanicLayer::custom(move |panic| panicked(&one, panic, cloudflare::Error::Internal)))
+        .nest_service(
+            prefactor::PREFIX,
+            prefactor::router(app.clone())
+                .layer(CatchPanicLayer::custom(move |panic| panicked(&other, panic, prefactor::Error::Internal))),
+        )
         .layer(middleware::from_fn(body::arrive))
-        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app, accompany))
 }
 
@@ -105,15 +108,17 @@ impl App {
     }
 }
 
+/// Each dialect says in its own words that a handler panicked.
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
-fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+fn panicked(panics: &Counter, panic: Box<dyn Any + Send + 'static>, answer: impl IntoResponse) -> Response {
+    panics.inc();
     let words = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("a panic without words");
     tracing::error!(panic = words, "a handler panicked");
-    cloudflare::Error::Internal.into_response()
+    answer.into_response()
 }
 
 /// Gives every request an id, every answer its headers, and the log one line.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use countersign_store::{Node, NodeId, Store};
 use countersign_token::feed::Revision;
 use countersign_token::time::{BootTime, Clock};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// How far two machines' clocks may drift apart, in parts per thousand of the time that passes. Crystal oscillators stay
 /// well under 0.1; this leaves room for a virtual machine's worst day.
@@ -26,6 +27,25 @@ pub struct Propagation {
     pub nodes: usize,
     /// How long the call waited for them after the commit.
     pub waited: Duration,
+}
+
+impl Propagation {
+    /// Puts the promise into an answer's headers.
+    pub fn tell(self, headers: &mut HeaderMap) {
+        if let Ok(value) = HeaderValue::try_from(self.to_string()) {
+            headers.insert(HeaderName::from_static("countersign-propagation"), value);
+        }
+    }
+
+    /// What can be promised of two changes that were made one after the other, each of which may promise nothing.
+    pub fn both(earlier: Option<Self>, later: Option<Self>) -> Option<Self> {
+        let (Some(earlier), Some(later)) = (earlier, later) else { return earlier.or(later) };
+        Some(Self {
+            complete: earlier.complete && later.complete,
+            nodes: earlier.nodes.max(later.nodes),
+            waited: earlier.waited + later.waited,
+        })
+    }
 }
 
 impl fmt::Display for Propagation {

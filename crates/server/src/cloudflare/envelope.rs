@@ -8,9 +8,6 @@ use serde::Serialize;
 use super::query::Paging;
 use crate::propagation::Propagation;
 
-/// The header that tells where a change is in force.
-const PROPAGATION: &str = "countersign-propagation";
-
 #[derive(Serialize)]
 struct Envelope<'a, T> {
     success: bool,
@@ -89,10 +86,8 @@ pub(super) fn success_with_message<T: Serialize>(result: &T, message: Message) -
 /// The answer to a change, with the header that tells where it is in force.
 pub(super) fn changed<T: Serialize>(result: &T, propagation: Option<Propagation>) -> Response {
     let mut response = success(StatusCode::OK, result);
-    if let Some(propagation) = propagation
-        && let Ok(value) = HeaderValue::try_from(propagation.to_string())
-    {
-        response.headers_mut().insert(PROPAGATION, value);
+    if let Some(propagation) = propagation {
+        propagation.tell(response.headers_mut());
     }
     response
 }

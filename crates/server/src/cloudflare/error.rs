@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 
 use super::envelope::{self, ErrorLine};
+use crate::fault::Fault;
 use crate::ops;
 
 /// Why a request was not served.
@@ -75,7 +76,10 @@ impl From<ops::Error> for Error {
                 Self::Invalid(Invalid { detail: format!("{field}: {problem}"), pointer: None })
             }
             ops::Error::NotFound => Self::NotFound,
-            ops::Error::Conflict(detail) => Self::Invalid(Invalid { detail, pointer: None }),
+            ops::Error::WrongKind { .. }
+            | ops::Error::Conflict(_)
+            | ops::Error::InvalidAction(_)
+            | ops::Error::IdempotencyKeyUsed => Self::Invalid(Invalid { detail: error.to_string(), pointer: None }),
             ops::Error::Forbidden => Self::Forbidden,
             ops::Error::Store(error) => Self::from(error),
         }
@@ -84,42 +88,10 @@ impl From<ops::Error> for Error {
 
 impl From<countersign_store::Error> for Error {
     fn from(error: countersign_store::Error) -> Self {
-        tracing::error!(error = %Causes(&error), "the store refused");
-        use countersign_store::Error as Store;
-        match error {
-            Store::Unavailable { .. }
-            | Store::OutcomeUnknown { .. }
-            | Store::ReadOnly { .. }
-            | Store::Full { .. }
-            | Store::Open { .. }
-            | Store::Stopped => Self::Unavailable,
-            Store::Conflict { .. }
-            | Store::Foreign { .. }
-            | Store::Address { .. }
-            | Store::SchemaNewer { .. }
-            | Store::SchemaChanged { .. }
-            | Store::KeyMismatch
-            | Store::Initialised
-            | Store::Inconsistent { .. }
-            | Store::Rows { .. }
-            | Store::Unaudited
-            | Store::Database { .. } => Self::Internal,
+        match Fault::from(error) {
+            Fault::Outage => Self::Unavailable,
+            Fault::Bug => Self::Internal,
         }
-    }
-}
-
-/// An error with everything that led to it, on one line.
-struct Causes<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 
