@@ -12,7 +12,7 @@ use countersign_token::time::Timestamp;
 use serde_json::json;
 
 use super::api_token::{Draft, Mint};
-use super::audit::difference;
+use super::audit::updated;
 use super::commit::gives;
 use super::environment::Purpose;
 use super::field::{parse_name, parse_patch, patched};
@@ -170,7 +170,7 @@ impl Ops {
         let id = permit.account();
         let event = self.event_by(permit, "account.update", ("account", id.to_string()), origin);
         self.commit_once(id, permit.pfid().to_string(), intent, gives, move |tx| {
-            let (update, mut event) = (update.clone(), event.clone());
+            let (update, event) = (update.clone(), event.clone());
             Box::pin(async move {
                 let before = tx.find_account(&id).await?.ok_or(Error::NotFound)?;
                 let after = Account {
@@ -180,10 +180,7 @@ impl Ops {
                     updated_at: now,
                     ..before.clone()
                 };
-                if shown(&after) == shown(&before) {
-                    return Ok(before);
-                }
-                event.detail = difference(&shown(&before), &shown(&after));
+                let Some(event) = updated(event, &shown(&before), &shown(&after)) else { return Ok(before) };
                 tx.update_account(&after).await?;
                 tx.record(event);
                 Ok(after)

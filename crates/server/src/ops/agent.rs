@@ -4,6 +4,7 @@ use countersign_store::{Agent, AgentDeployment, ListColumn, Listed, Order, Page}
 use countersign_token::id::{AgentDeploymentId, AgentId, Pfid};
 use serde_json::json;
 
+use super::audit::updated;
 use super::commit::{gives, takes_away};
 use super::field::{invalid, parse_name};
 use super::idempotency::{Intent, Reply};
@@ -31,13 +32,17 @@ pub struct NewAgentDeployment {
     pub environment: Pfid,
 }
 
-/// What the audit log says of a new deployment.
-pub(super) fn shown(deployment: &AgentDeployment) -> String {
+/// What people can see of an agent, for the audit log.
+fn shown(agent: &Agent) -> serde_json::Value {
+    json!({ "name": agent.name })
+}
+
+/// The same of a deployment.
+pub(super) fn shown_deployment(deployment: &AgentDeployment) -> serde_json::Value {
     json!({
         "agent_id": deployment.agent.to_string(),
         "environment_id": deployment.environment.to_string(),
     })
-    .to_string()
 }
 
 impl Ops {
@@ -58,7 +63,7 @@ impl Ops {
             updated_at: now,
         };
         let mut event = self.event_by(permit, "agent.create", ("agent", agent.id.to_string()), origin);
-        event.detail = json!({ "name": agent.name }).to_string();
+        event.detail = shown(&agent).to_string();
         self.commit_once(permit.account(), agent.id.to_string(), intent, gives, move |tx| {
             let (agent, event) = (agent.clone(), event.clone());
             Box::pin(async move {
@@ -100,12 +105,12 @@ impl Ops {
         let event = self.event_by(permit, "agent.update", ("agent", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);
         self.commit_once(account, id.to_string(), intent, gives, move |tx| {
-            let (name, mut event) = (name.clone(), event.clone());
+            let (name, event) = (name.clone(), event.clone());
             Box::pin(async move {
                 let before = tx.find_agent(&account, &id).await?.ok_or(Error::NotFound)?;
-                let Some(name) = name.filter(|name| *name != before.name) else { return Ok(before) };
-                event.detail = json!({ "name": name }).to_string();
-                let after = Agent { name, updated_at: now, ..before };
+                let name = name.unwrap_or_else(|| before.name.clone());
+                let after = Agent { name, updated_at: now, ..before.clone() };
+                let Some(event) = updated(event, &shown(&before), &shown(&after)) else { return Ok(before) };
                 tx.update_agent(&after).await?;
                 tx.record(event);
                 Ok(after)
@@ -161,7 +166,7 @@ impl Ops {
                 let deployment =
                     AgentDeployment { id: id.into(), account, agent, environment, inserted_at: now, updated_at: now };
                 tx.insert_agent_deployment(&deployment).await?;
-                event.detail = shown(&deployment);
+                event.detail = shown_deployment(&deployment).to_string();
                 tx.record(event);
                 Ok(deployment)
             })

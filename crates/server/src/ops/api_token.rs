@@ -14,7 +14,7 @@ use countersign_token::secret::Secret;
 use countersign_token::time::Timestamp;
 use serde_json::json;
 
-use super::agent;
+use super::agent::shown_deployment;
 use super::commit::{gives, takes_away};
 use super::field::invalid;
 use super::idempotency::{Intent, Outcome, Replay, Reply};
@@ -171,7 +171,8 @@ impl Create {
                         let deployment =
                             AgentDeployment { id, account, agent, environment, inserted_at: now, updated_at: now };
                         tx.insert_agent_deployment(&deployment).await?;
-                        tx.record(AuditEvent { detail: agent::shown(&deployment), ..self.deployment_event.clone() });
+                        let detail = shown_deployment(&deployment).to_string();
+                        tx.record(AuditEvent { detail, ..self.deployment_event.clone() });
                         id
                     }
                 };

@@ -1,6 +1,6 @@
 //! What stands in the audit log, and reading it.
 
-use countersign_store::{AuditChain, AuditFilter, RecordedEvent};
+use countersign_store::{AuditChain, AuditEvent, AuditFilter, RecordedEvent};
 use serde_json::Value;
 
 use super::{Error, Ops, require_administrator};
@@ -29,6 +29,11 @@ impl Ops {
         require_administrator(by)?;
         Ok(self.store.verify_audit_chain(progress).await?)
     }
+}
+
+/// The event of an update that changes what is shown, with what it changes; `None` if it changes nothing.
+pub(super) fn updated(event: AuditEvent, before: &Value, after: &Value) -> Option<AuditEvent> {
+    (before != after).then(|| AuditEvent { detail: difference(before, after), ..event })
 }
 
 /// What an audit event says of a change: the fields that differ, as they are now. Both are objects with the same fields.

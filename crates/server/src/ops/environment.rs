@@ -6,7 +6,7 @@ use countersign_token::service_token::Patch;
 use countersign_token::time::Timestamp;
 use serde_json::json;
 
-use super::audit::difference;
+use super::audit::updated;
 use super::commit::{gives, takes_away};
 use super::field::{parse_name, parse_patch, parse_text, patched};
 use super::idempotency::{Intent, Reply};
@@ -175,14 +175,11 @@ impl Ops {
         let event = self.event_by(permit, "environment.update", ("environment", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);
         self.commit_once(account, id.to_string(), intent, gives, move |tx| {
-            let (update, mut event) = (update.clone(), event.clone());
+            let (update, event) = (update.clone(), event.clone());
             Box::pin(async move {
                 let before = tx.find_environment(&account, &id).await?.ok_or(Error::NotFound)?;
                 let after = update.of(&before, now);
-                if shown(&after) == shown(&before) {
-                    return Ok(before);
-                }
-                event.detail = difference(&shown(&before), &shown(&after));
+                let Some(event) = updated(event, &shown(&before), &shown(&after)) else { return Ok(before) };
                 tx.update_environment(&after).await?;
                 tx.record(event);
                 Ok(after)

@@ -1,12 +1,12 @@
 //! The users of one account, as those see them who administer it.
 
-use countersign_store::{ListColumn, Listed, Order, Page, User};
+use countersign_store::{AuditEvent, ListColumn, Listed, Order, Page, User};
 use countersign_token::id::UserPfid;
 use countersign_token::service_token::Patch;
 use countersign_token::time::Timestamp;
 use serde_json::json;
 
-use super::audit::difference;
+use super::audit::updated;
 use super::commit::gives;
 use super::field::{parse_patch, patched};
 use super::idempotency::{Intent, Reply};
@@ -69,7 +69,7 @@ impl Ops {
         let event = self.event_by(permit, "user.update", ("user", String::new()), origin);
         let (account, id, seat) = (permit.account(), *id, self.seat.clone());
         self.commit_once(account, id.to_string(), intent, gives, move |tx| {
-            let (update, mut event, seat) = (update.clone(), event.clone(), seat.clone());
+            let (update, event, seat) = (update.clone(), event.clone(), seat.clone());
             Box::pin(async move {
                 let before = tx.find_member(&account, &id).await?.ok_or(Error::NotFound)?;
                 let after = User {
@@ -79,13 +79,11 @@ impl Ops {
                     updated_at: now,
                     ..before.clone()
                 };
-                if shown(&after) == shown(&before) {
+                let Some(event) = updated(event, &shown(&before), &shown(&after)) else {
                     return Ok(seat.with_last_active(before));
-                }
-                event.subject_id = before.id.to_string();
-                event.detail = difference(&shown(&before), &shown(&after));
+                };
                 tx.update_user(&after).await?;
-                tx.record(event);
+                tx.record(AuditEvent { subject_id: after.id.to_string(), ..event });
                 Ok(seat.with_last_active(after))
             })
         })
