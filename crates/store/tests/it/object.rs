@@ -34,7 +34,7 @@ async fn accounts(world: &World, store: &Open) -> (Account, Account) {
     (one, two)
 }
 
-fn assert_none<T: std::fmt::Debug>(outcome: Result<T, Error>) {
+fn assert_none<T: std::fmt::Debug>(outcome: &Result<T, Error>) {
     assert!(matches!(outcome, Err(Error::Rows { expected: 1, actual: 0 })), "{outcome:?}");
 }
 
@@ -59,23 +59,23 @@ async fn environments(world: World) {
         change!(store, [update], |tx| tx.update_environment(&update)).unwrap();
         assert_eq!(store.find_environment(&one.id, &id).await.unwrap().as_ref(), Some(environment));
     }
-    assert_eq!(store.list_environments(&one.id, &BY_ID, Page::ALL).await.unwrap().rows, [changed.clone()]);
+    assert_eq!(store.list_environments(&one.id, &BY_ID, Page::ALL).await.unwrap().rows, std::slice::from_ref(&changed));
 
     // It is none of another account's.
     assert_eq!(store.find_environment(&two.id, &id).await.unwrap(), None);
     assert_eq!(store.list_environments(&two.id, &BY_ID, Page::ALL).await.unwrap().total, 0);
     let foreign = Environment { account: two.id, ..changed.clone() };
-    assert_none(change!(store, [foreign], |tx| tx.update_environment(&foreign)));
+    assert_none(&change!(store, [foreign], |tx| tx.update_environment(&foreign)));
     let other = two.id;
-    assert_none(change!(store, [], |tx| tx.delete_environment(&other, &id, at(6))));
+    assert_none(&change!(store, [], |tx| tx.delete_environment(&other, &id, at(6))));
 
     let account = one.id;
     change!(store, [], |tx| tx.delete_environment(&account, &id, at(6))).unwrap();
     assert_eq!(store.find_environment(&account, &id).await.unwrap(), None);
     assert_eq!(change!(store, [], |tx| tx.find_environment(&account, &id)).unwrap(), None);
     assert_eq!(store.list_environments(&account, &BY_ID, Page::ALL).await.unwrap().total, 0);
-    assert_none(change!(store, [], |tx| tx.delete_environment(&account, &id, at(7))));
-    assert_none(change!(store, [changed], |tx| tx.update_environment(&changed)));
+    assert_none(&change!(store, [], |tx| tx.delete_environment(&account, &id, at(7))));
+    assert_none(&change!(store, [changed], |tx| tx.update_environment(&changed)));
 }
 
 async fn agents(world: World) {
@@ -96,12 +96,12 @@ async fn agents(world: World) {
     assert_eq!(change!(store, [], |tx| tx.find_agent(&account, &id)).unwrap(), Some(agent.clone()));
     assert_eq!(store.find_agent(&other, &id).await.unwrap(), None);
     let foreign = countersign_store::Agent { account: other, ..agent.clone() };
-    assert_none(change!(store, [foreign], |tx| tx.update_agent(&foreign)));
-    assert_none(change!(store, [], |tx| tx.delete_agent(&other, &id, at(5))));
+    assert_none(&change!(store, [foreign], |tx| tx.update_agent(&foreign)));
+    assert_none(&change!(store, [], |tx| tx.delete_agent(&other, &id, at(5))));
     change!(store, [], |tx| tx.delete_agent(&account, &id, at(5))).unwrap();
     assert_eq!(store.find_agent(&account, &id).await.unwrap(), None);
     assert_eq!(store.list_agents(&account, &BY_ID, Page::ALL).await.unwrap().total, 0);
-    assert_none(change!(store, [], |tx| tx.delete_agent(&account, &id, at(6))));
+    assert_none(&change!(store, [], |tx| tx.delete_agent(&account, &id, at(6))));
     let orphan = world.agent(AccountId::generate(&world.entropy));
     let outcome = change!(store, [orphan], |tx| tx.insert_agent(&orphan));
     assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}");
@@ -158,9 +158,9 @@ async fn an_agent_is_deployed_in_an_environment_once(world: World) {
     assert_eq!(store.list_agent_deployments(&other, Some(&agent), &BY_ID, Page::ALL).await.unwrap().total, 0);
 
     // Once it is gone there can be another one.
-    assert_none(change!(store, [], |tx| tx.delete_agent_deployment(&other, &first.id, at(2))));
+    assert_none(&change!(store, [], |tx| tx.delete_agent_deployment(&other, &first.id, at(2))));
     change!(store, [], |tx| tx.delete_agent_deployment(&account, &first.id, at(2))).unwrap();
-    assert_none(change!(store, [], |tx| tx.delete_agent_deployment(&account, &first.id, at(3))));
+    assert_none(&change!(store, [], |tx| tx.delete_agent_deployment(&account, &first.id, at(3))));
     assert_eq!(ids(None).await, sorted(&[1, 2, 3]));
     change!(store, [], |tx| tx.insert_agent_deployment(&twin)).unwrap();
     let of = change!(store, [], |tx| tx.find_agent_deployment_of(&account, &agent, &environment)).unwrap();
@@ -232,7 +232,7 @@ async fn invites(world: World) {
     assert_eq!(store.list_invites(&account, &BY_ID, Page::ALL).await.unwrap().rows, [invite.clone()]);
     assert_eq!(store.list_invites(&other, &BY_ID, Page::ALL).await.unwrap().total, 0);
     let foreign = countersign_store::Invite { account: other, ..invite.clone() };
-    assert_none(change!(store, [foreign], |tx| tx.update_invite_status(&foreign)));
+    assert_none(&change!(store, [foreign], |tx| tx.update_invite_status(&foreign)));
     assert_eq!(InviteStatus::parse("accepted"), None);
 }
 
