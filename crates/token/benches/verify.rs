@@ -18,12 +18,13 @@ use std::hint::black_box;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+use countersign_token::api_token::{ApiTokenStatus, Claims, FIRST_KEY_ID, LIFETIME_DEFAULT_SECS, ScopeKind, mint};
 use countersign_token::credential::Credential;
 use countersign_token::demand::Demand;
-use countersign_token::digest::{Digest, DigestKey, InstallationKey};
+use countersign_token::digest::{BearerKind, Digest, DigestKey, InstallationKey};
 use countersign_token::entropy::Entropy;
 use countersign_token::feed::{Change, Revision, Subject};
-use countersign_token::id::{AccountId, ClientId, ServiceTokenId};
+use countersign_token::id::{AccountId, AccountPfid, ApiTokenId, ClientId, InstallationId, Partition, ServiceTokenId};
 use countersign_token::index::Index;
 use countersign_token::secret::{Secret, SecretFormat};
 use countersign_token::service_token::Owner;
@@ -34,39 +35,57 @@ use countersign_token::verify::{Decision, verify};
 const BATCH: usize = 1_000;
 const ROUNDS: usize = 3_001;
 const SECRET_LENGTH: usize = 51;
+/// Bearers are long: of a larger index only so many are presented, which is more than any cache holds.
+const BEARERS_MAX: usize = 1_000_000;
 const NOW: Timestamp = Timestamp::from_secs(1_767_225_600);
 const ACCOUNT: AccountId = AccountId::from_bytes([1; 16]);
 
 /// Credentials as requests present them, in an order that has nothing to do with where they are kept.
-struct Presented {
-    client_ids: Vec<ClientId>,
-    secrets: String,
+struct Presented<I> {
+    ids: Vec<I>,
+    /// All texts, of the same length, one after the other.
+    texts: String,
+    length: usize,
     next: usize,
 }
 
-impl Presented {
-    fn new(tokens: usize, entropy: &Entropy) -> Self {
-        let mut secrets = String::with_capacity(tokens * SECRET_LENGTH);
-        let client_ids = (0..tokens)
+impl Presented<ClientId> {
+    fn pairs(tokens: usize, entropy: &Entropy) -> Self {
+        let mut texts = String::with_capacity(tokens * SECRET_LENGTH);
+        let ids = (0..tokens)
             .map(|_| {
-                secrets.push_str(Secret::service_token(SecretFormat::Scannable, entropy).expose());
+                texts.push_str(Secret::service_token(SecretFormat::Scannable, entropy).expose());
                 ClientId::generate(entropy)
             })
             .collect();
-        Self { client_ids, secrets, next: 0 }
+        Self { ids, texts, length: SECRET_LENGTH, next: 0 }
     }
+}
 
-    fn secret(&self, token: usize) -> &str {
-        self.secrets.get(token * SECRET_LENGTH..(token + 1) * SECRET_LENGTH).unwrap()
+impl Presented<ApiTokenId> {
+    fn bearers(ids: &[ApiTokenId], mint: impl Fn(ApiTokenId) -> Secret) -> Self {
+        let ids = ids.get(..ids.len().min(BEARERS_MAX)).unwrap().to_vec();
+        let length = mint(*ids.first().unwrap()).expose().len();
+        let mut texts = String::with_capacity(ids.len() * length);
+        for id in &ids {
+            texts.push_str(mint(*id).expose());
+        }
+        Self { ids, texts, length, next: 0 }
+    }
+}
+
+impl<I> Presented<I> {
+    fn text(&self, token: usize) -> &str {
+        self.texts.get(token * self.length..(token + 1) * self.length).unwrap()
     }
 
     /// Does something with the next credentials, and returns how long each took.
-    fn time(&mut self, mut each: impl FnMut(&ClientId, &str)) -> f64 {
+    fn time(&mut self, mut each: impl FnMut(&I, &str)) -> f64 {
         let started = Instant::now();
         let mut token = self.next;
         for _ in 0..BATCH {
-            each(self.client_ids.get(token).unwrap(), self.secret(token));
-            token = if token + 1 == self.client_ids.len() { 0 } else { token + 1 };
+            each(self.ids.get(token).unwrap(), self.text(token));
+            token = if token + 1 == self.ids.len() { 0 } else { token + 1 };
         }
         let nanos = per_item(started.elapsed());
         self.next = token;
@@ -87,17 +106,13 @@ struct Row {
 
 type Map = RwLock<Arc<HashMap<ClientId, Row>>>;
 
-fn fill(presented: &Presented, key: &DigestKey, entropy: &Entropy) -> (Index, Map) {
-    let tokens = presented.client_ids.len();
+fn fill(presented: &Presented<ClientId>, key: &DigestKey, entropy: &Entropy) -> (Index, Map) {
+    let tokens = presented.ids.len();
     let index = Index::with_capacity(key.clone(), entropy, tokens);
     let mut map = HashMap::with_capacity(tokens);
-    // Another order than that of the requests: what is asked for in turn must not lie side by side.
-    let stride = (tokens / 2 + 1..).find(|stride| gcd(*stride, tokens) == 1).unwrap();
-    let mut token = 0;
-    for revision in 1..=tokens {
-        token = (token + stride) % tokens;
-        let client_id = *presented.client_ids.get(token).unwrap();
-        let digest = key.pair(&client_id, presented.secret(token));
+    for (revision, token) in (1..).zip(scattered(tokens)) {
+        let client_id = *presented.ids.get(token).unwrap();
+        let digest = key.pair(&client_id, presented.text(token));
         let subject = Subject::ServiceToken {
             id: ServiceTokenId::from_bytes(*client_id.as_bytes()),
             owner: Owner { account: ACCOUNT, zone: None },
@@ -110,10 +125,19 @@ fn fill(presented: &Presented, key: &DigestKey, entropy: &Entropy) -> (Index, Ma
             last_seen_at: None,
             deleted: false,
         };
-        index.apply(&Change { revision: Revision::new(i64::try_from(revision).unwrap()), subject });
+        index.apply(&Change { revision: Revision::new(revision), subject });
         map.insert(client_id, Row { digest, account: ACCOUNT, enabled: true, expires_at: Timestamp::MAX });
     }
     (index, RwLock::new(Arc::new(map)))
+}
+
+/// Another order than that of the requests: what is asked for in turn must not lie side by side.
+fn scattered(tokens: usize) -> impl Iterator<Item = usize> {
+    let stride = (tokens / 2 + 1..).find(|stride| gcd(*stride, tokens) == 1).unwrap();
+    (1..=tokens).scan(0, move |token, _| {
+        *token = (*token + stride) % tokens;
+        Some(*token)
+    })
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -141,11 +165,11 @@ fn median(figures: &[f64]) -> f64 {
 }
 
 /// What one thing costs beside another, in turns: medians, and lower deciles, which a busy machine disturbs less.
-fn compare(
+fn compare<I>(
     what: &str,
-    presented: &mut Presented,
-    mut one: impl FnMut(&ClientId, &str),
-    mut other: impl FnMut(&ClientId, &str),
+    presented: &mut Presented<I>,
+    mut one: impl FnMut(&I, &str),
+    mut other: impl FnMut(&I, &str),
 ) {
     let (one, other): (Vec<_>, Vec<_>) =
         (0..ROUNDS).map(|_| (presented.time(&mut one), presented.time(&mut other))).unzip();
@@ -159,7 +183,7 @@ fn compare(
 fn run(tokens: usize) {
     let entropy = Entropy::seeded(1);
     let key = InstallationKey::generate(&entropy).digest_key();
-    let mut presented = Presented::new(tokens, &entropy);
+    let mut presented = Presented::pairs(tokens, &entropy);
     let (index, map) = fill(&presented, &key, &entropy);
     let demand = Demand::default().with_account(&index, &ACCOUNT);
 
@@ -182,7 +206,7 @@ fn run(tokens: usize) {
         bytes.reverse();
         refuse(&index, &demand, &ClientId::from_bytes(bytes), secret.get(1..).unwrap());
     };
-    println!("{tokens} tokens");
+    println!("{tokens} service tokens, by pair");
     compare("admitted, its digest alone", &mut presented, admitted, digested);
     compare("admitted, a std map", &mut presented, admitted, mapped);
     compare("wrong secret, admitted", &mut presented, wrong, admitted);
@@ -194,11 +218,64 @@ fn refuse(index: &Index, demand: &Demand, client_id: &ClientId, secret: &str) {
     assert!(matches!(black_box(verify(index, &credential, demand, NOW)), Decision::Refuse(_)));
 }
 
+/// The same by bearer: API tokens as they are minted.
+fn run_bearers(tokens: usize) {
+    let entropy = Entropy::seeded(3);
+    let installation_key = InstallationKey::generate(&entropy);
+    let (key, jwt_key) = (installation_key.digest_key(), installation_key.jwt_key(FIRST_KEY_ID));
+    let partition = Partition::MAX;
+    let claims = Claims {
+        installation: InstallationId::generate(&entropy),
+        id: ApiTokenId::generate(NOW, partition, &entropy),
+        account: AccountPfid::generate(NOW, partition, &entropy),
+        scope: ScopeKind::Account,
+        issued_at: NOW,
+        expires_at: Timestamp::from_secs(NOW.as_secs() + LIFETIME_DEFAULT_SECS),
+    };
+    let minted = |id: ApiTokenId| mint(&jwt_key, &Claims { id, ..claims });
+    let ids: Vec<_> = (0..tokens).map(|_| ApiTokenId::generate(NOW, partition, &entropy)).collect();
+    let index = Index::with_capacity(key.clone(), &entropy, tokens);
+    for (revision, token) in (1..).zip(scattered(tokens)) {
+        let id = *ids.get(token).unwrap();
+        let subject = Subject::ApiToken {
+            id,
+            account: ACCOUNT,
+            environment: None,
+            digest: key.bearer(BearerKind::ApiToken, minted(id).expose()),
+            status: ApiTokenStatus::Active,
+            expires_at: claims.expires_at,
+            last_used_at: None,
+            deleted: false,
+        };
+        index.apply(&Change { revision: Revision::new(revision), subject });
+    }
+    let mut presented = Presented::bearers(&ids, minted);
+    let demand = Demand::default().with_account(&index, &ACCOUNT);
+
+    let admitted = |_: &ApiTokenId, token: &str| {
+        let credential = Credential::Bearer { kind: BearerKind::ApiToken, token };
+        let Decision::Allow(verified) = verify(&index, &credential, &demand, NOW) else {
+            panic!("a good credential was refused");
+        };
+        black_box(verified);
+    };
+    let digested = |_: &ApiTokenId, token: &str| {
+        black_box(key.bearer(BearerKind::ApiToken, token));
+    };
+    let unknown = |_: &ApiTokenId, token: &str| {
+        let credential = Credential::Bearer { kind: BearerKind::ApiToken, token: token.get(1..).unwrap() };
+        assert!(matches!(black_box(verify(&index, &credential, &demand, NOW)), Decision::Refuse(_)));
+    };
+    println!("{tokens} API tokens of {} characters, by bearer", presented.length);
+    compare("admitted, its digest alone", &mut presented, admitted, digested);
+    compare("unknown, admitted", &mut presented, unknown, admitted);
+}
+
 /// Two threads beside one, and both while a thousand writes a second go in.
 fn run_threads(tokens: usize) {
     let entropy = Entropy::seeded(2);
     let key = InstallationKey::generate(&entropy).digest_key();
-    let presented = Presented::new(tokens, &entropy);
+    let presented = Presented::pairs(tokens, &entropy);
     let (index, _) = fill(&presented, &key, &entropy);
     let demand = Demand::default().with_account(&index, &ACCOUNT);
     let checks = 3_000_000;
@@ -210,7 +287,7 @@ fn run_threads(tokens: usize) {
                 scope.spawn(move || {
                     let mut token = thread * tokens / threads;
                     for _ in 0..checks {
-                        allow(index, demand, presented.client_ids.get(token).unwrap(), presented.secret(token));
+                        allow(index, demand, presented.ids.get(token).unwrap(), presented.text(token));
                         token = if token + 1 == tokens { 0 } else { token + 1 };
                     }
                 });
@@ -248,6 +325,7 @@ fn main() {
     machine();
     for tokens in &sizes {
         run(*tokens);
+        run_bearers(*tokens);
     }
     run_threads(sizes.last().copied().unwrap());
 }

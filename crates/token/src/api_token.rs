@@ -314,6 +314,54 @@ mod tests {
     }
 
     #[test]
+    fn minted_tokens_are_those_of_other_implementations() {
+        let check = |key: [u8; 32], scope: ScopeKind, expected: &str| {
+            let claims = Claims {
+                installation: InstallationId::from_bytes([0xab; 16]),
+                id: "013xrzp12g3nqk8n7f8f9jbg8d18q7tm".parse().unwrap(),
+                account: "013xrzp12g3nqk8ngskn1wtxgka5b0nf".parse().unwrap(),
+                scope,
+                issued_at: Timestamp::from_secs(1_767_225_600),
+                expires_at: Timestamp::from_secs(1_798_761_600),
+            };
+            assert_eq!(mint(&MacKey::from_bytes(key), &claims).expose(), expected);
+        };
+        check(
+            [1; 32],
+            ScopeKind::Account,
+            concat!(
+                "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJjb3VudGVyc2lnbjphYmFiYWJhYmFiYWJhYmFiYWJhY",
+                "mFiYWJhYmFiYWJhYiIsInN1YiI6IjAxM3hyenAxMmczbnFrOG43ZjhmOWpiZzhkMThxN3RtIiwianRpIjoiMDEzeHJ",
+                "6cDEyZzNucWs4bjdmOGY5amJnOGQxOHE3dG0iLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc5ODc2MTYwMCwiYWNjb",
+                "3VudF9pZCI6IjAxM3hyenAxMmczbnFrOG5nc2tuMXd0eGdrYTViMG5mIiwidG9rZW5fc2NvcGUiOiJhY2NvdW50In0",
+                ".9bhzWh0-aaBN8MGoLguFUz_a6qlj42R7UkXu5OKrF7E",
+            ),
+        );
+        check(
+            [2; 32],
+            ScopeKind::Environment,
+            concat!(
+                "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJjb3VudGVyc2lnbjphYmFiYWJhYmFiYWJhYmFiYWJhY",
+                "mFiYWJhYmFiYWJhYiIsInN1YiI6IjAxM3hyenAxMmczbnFrOG43ZjhmOWpiZzhkMThxN3RtIiwianRpIjoiMDEzeHJ",
+                "6cDEyZzNucWs4bjdmOGY5amJnOGQxOHE3dG0iLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc5ODc2MTYwMCwiYWNjb",
+                "3VudF9pZCI6IjAxM3hyenAxMmczbnFrOG5nc2tuMXd0eGdrYTViMG5mIiwidG9rZW5fc2NvcGUiOiJlbnZpcm9ubWV",
+                "udCJ9.Ose8_Bz7ClJKpBzD6Yg8SV_RrnaCp1pS3S0k54wPagI",
+            ),
+        );
+        check(
+            [255; 32],
+            ScopeKind::AgentDeployment,
+            concat!(
+                "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJjb3VudGVyc2lnbjphYmFiYWJhYmFiYWJhYmFiYWJhY",
+                "mFiYWJhYmFiYWJhYiIsInN1YiI6IjAxM3hyenAxMmczbnFrOG43ZjhmOWpiZzhkMThxN3RtIiwianRpIjoiMDEzeHJ",
+                "6cDEyZzNucWs4bjdmOGY5amJnOGQxOHE3dG0iLCJpYXQiOjE3NjcyMjU2MDAsImV4cCI6MTc5ODc2MTYwMCwiYWNjb",
+                "3VudF9pZCI6IjAxM3hyenAxMmczbnFrOG5nc2tuMXd0eGdrYTViMG5mIiwidG9rZW5fc2NvcGUiOiJhZ2VudF9kZXB",
+                "sb3ltZW50In0.ndELLJDzyA4TmNZEufay_37uuDSsliR5ufkfsGjU7jc",
+            ),
+        );
+    }
+
+    #[test]
     fn every_action_on_every_status() {
         use Action::{Activate, Delete, Revoke, Suspend};
         use ApiTokenStatus::{Active, Revoked, Suspended};

@@ -2,6 +2,11 @@
 
 #![expect(clippy::panic, reason = "the properties are shared with the fuzz targets")]
 
+use countersign_token::entropy::Entropy;
+use countersign_token::id::{
+    AgentDeploymentId, AgentId, ApiTokenId, EnvironmentId, InviteId, Partition, Pfid, UserPfid,
+};
+use countersign_token::time::Timestamp;
 use proptest::prelude::*;
 
 #[path = "property/credential.rs"]
@@ -142,6 +147,49 @@ proptest! {
         prop::collection::vec(any::<u8>(), 20),
     ]) {
         pfid::check(&input);
+    }
+
+    #[test]
+    fn related_pfids_keep_the_partition(number in 0..1_u32 << 30, micros in any::<i64>(), seed in any::<u64>()) {
+        let (partition, now, entropy) = (Partition::new(number).unwrap(), Timestamp::from_micros(micros), Entropy::seeded(seed));
+        let pfids = [
+            *ApiTokenId::generate(now, partition, &entropy).as_pfid(),
+            *EnvironmentId::generate(now, partition, &entropy).as_pfid(),
+            *AgentId::generate(now, partition, &entropy).as_pfid(),
+            *AgentDeploymentId::generate(now, partition, &entropy).as_pfid(),
+            *UserPfid::generate(now, partition, &entropy).as_pfid(),
+            *InviteId::generate(now, partition, &entropy).as_pfid(),
+        ];
+        for pfid in pfids {
+            let text = pfid.to_string();
+            prop_assert_eq!(text.parse(), Ok(pfid));
+            prop_assert_eq!(Pfid::from_bytes(*pfid.as_bytes()), Ok(pfid));
+            prop_assert_eq!(pfid.partition(), partition);
+            prop_assert_eq!(&text[10..16], partition.to_string());
+            let millis = u64::try_from(micros.div_euclid(1_000)).unwrap_or(0).min((1 << 48) - 1);
+            prop_assert_eq!(pfid.timestamp_ms(), millis);
+        }
+        prop_assert_eq!(pfids.iter().collect::<std::collections::HashSet<_>>().len(), pfids.len());
+    }
+
+    #[test]
+    fn pfids_sort_by_the_millisecond(millis in 0..(1_i64 << 48) - 2, later in 1..1_000_i64, seed in any::<u64>()) {
+        let entropy = Entropy::seeded(seed);
+        let at = |millis: i64| Pfid::generate_root(Timestamp::from_micros(millis * 1_000), &entropy);
+        let (before, after) = (at(millis), at((millis + later).min((1 << 48) - 1)));
+        prop_assert!(before < after);
+        prop_assert!(before.to_string() < after.to_string());
+    }
+
+    #[test]
+    fn a_pfid_has_one_spelling(millis in 0..1_i64 << 48, seed in any::<u64>(), place in 0..32_usize) {
+        let text = Pfid::generate_root(Timestamp::from_micros(millis * 1_000), &Entropy::seeded(seed)).to_string();
+        let upper: String =
+            text.char_indices().map(|(at, c)| if at == place { c.to_ascii_uppercase() } else { c }).collect();
+        prop_assert_eq!(upper.parse::<Pfid>().is_ok(), upper == text);
+        for spoiled in [text.to_uppercase(), format!("{text}\n"), format!(" {text}"), format!("{text}\0"), text[1..].to_owned()] {
+            prop_assert_eq!(spoiled.parse::<Pfid>().is_ok(), spoiled == text, "{:?}", spoiled);
+        }
     }
 
     #[test]

@@ -295,6 +295,40 @@ fn global_keys_authenticate_users() {
 }
 
 #[test]
+fn users_are_marked_by_their_global_keys() {
+    let index = index();
+    let id = UserId::from_bytes([1; 16]);
+    let user = |email: &str| Subject::User {
+        id,
+        email: email.to_owned(),
+        key_digest: index.digest_key().bearer(BearerKind::GlobalKey, "key"),
+        installation_owner: false,
+        accounts: vec![ACCOUNT],
+    };
+    let drained = || {
+        let mut marks = Vec::new();
+        index.drain_seen(&mut |mark| marks.push(mark));
+        marks
+    };
+    let at = |seconds: i64| Timestamp::from_secs(NOW.as_secs() + seconds);
+    apply(&index, 1, user("a@example.com"));
+    assert_eq!(index.last_active(&id), None);
+    assert!(index.authenticate_global_key("a@example.com", "wrong", NOW).is_none());
+    assert_eq!((index.last_active(&id), drained()), (None, Vec::new()), "whoever is refused was not there");
+    assert!(index.authenticate_global_key("a@example.com", "key", at(5)).is_some());
+    assert!(index.authenticate_global_key("a@example.com", "key", at(3)).is_some(), "marks go forward only");
+    assert_eq!(index.last_active(&id), Some(at(5)));
+    assert_eq!(drained(), [SeenMark { subject: SeenSubject::User(id), at: at(5) }]);
+    assert_eq!(drained(), []);
+    // A change of the user keeps the mark, and doesn't hand it out again.
+    apply(&index, 2, user("b@example.com"));
+    assert_eq!((index.last_active(&id), drained()), (Some(at(5)), Vec::new()));
+    assert!(index.authenticate_global_key("b@example.com", "key", at(9)).is_some());
+    assert_eq!(drained(), [SeenMark { subject: SeenSubject::User(id), at: at(9) }]);
+    assert_eq!(index.last_active(&UserId::from_bytes([2; 16])), None);
+}
+
+#[test]
 fn a_bearer_is_no_pair() {
     // The first half of a bearer's digest is its key: nobody can know it, but it must not matter.
     let index = index();
