@@ -19,7 +19,7 @@ mod error;
 mod fields;
 mod idempotency;
 mod object;
-//mod openapi;
+mod openapi;
 mod operation;
 mod pagination;
 mod pfid;
@@ -85,7 +85,7 @@ operations! {
 
 /// The dialect, without its prefix.
 pub fn router(app: App) -> Router {
-    let mut router = Router::new();
+    let mut router = Router::new().route("/openapi", get(openapi::show));
     for operation in OPERATIONS {
         router = router.route(operation.path, operation.route());
     }
