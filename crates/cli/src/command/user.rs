@@ -208,6 +208,11 @@ fn absent(error: ops::Error, named: &str) -> anyhow::Error {
         ops::Error::NotFound | ops::Error::Forbidden => {
             anyhow!("there is no user {named}. `countersign user list` shows those there are")
         }
-        ops::Error::Invalid { .. } | ops::Error::Conflict(_) | ops::Error::Store(_) => error.into(),
+        ops::Error::Invalid { .. }
+        | ops::Error::WrongKind { .. }
+        | ops::Error::Conflict(_)
+        | ops::Error::InvalidAction(_)
+        | ops::Error::IdempotencyKeyUsed
+        | ops::Error::Store(_) => error.into(),
     }
 }

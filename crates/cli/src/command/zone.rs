@@ -142,7 +142,12 @@ async fn show(ops: &Ops, id: &ZoneId, output: &mut Output) -> anyhow::Result<()>
         ops::Error::NotFound | ops::Error::Forbidden => {
             anyhow!("there is no zone {id}. `countersign zone list` shows those there are")
         }
-        ops::Error::Invalid { .. } | ops::Error::Conflict(_) | ops::Error::Store(_) => error.into(),
+        ops::Error::Invalid { .. }
+        | ops::Error::WrongKind { .. }
+        | ops::Error::Conflict(_)
+        | ops::Error::InvalidAction(_)
+        | ops::Error::IdempotencyKeyUsed
+        | ops::Error::Store(_) => error.into(),
     })?;
     let document = Document::from(&zone);
     Ok(output.show(&document, &document.fields())?)
