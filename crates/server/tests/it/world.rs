@@ -2,8 +2,10 @@
 
 mod actor;
 mod answer;
+mod browser;
 mod database;
 mod gate;
+pub(crate) mod prefactor;
 mod secrets;
 mod server;
 
@@ -22,6 +24,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::actor::Actor;
 pub(crate) use self::answer::Answer;
+pub(crate) use self::browser::{Browser, Page};
 use self::database::Place;
 pub(crate) use self::gate::Verdict;
 use self::secrets::Secrets;
@@ -52,6 +55,12 @@ pub(crate) struct World {
     pub(crate) second_zone: ZoneId,
     pub(crate) foreign_account: AccountId,
     pub(crate) foreign_zone: ZoneId,
+    /// Account A as the dialect of API tokens knows it.
+    pub(crate) account_pfid: String,
+    /// The first environment of account A.
+    pub(crate) environment: String,
+    pub(crate) foreign_account_pfid: String,
+    pub(crate) foreign_environment: String,
     credentials: Credentials,
     secrets: Secrets,
     server: Option<Server>,
@@ -120,6 +129,10 @@ impl World {
             second_zone: ZoneId::from_bytes([0; 16]),
             foreign_account: AccountId::from_bytes([0; 16]),
             foreign_zone: ZoneId::from_bytes([0; 16]),
+            account_pfid: String::new(),
+            environment: String::new(),
+            foreign_account_pfid: String::new(),
+            foreign_environment: String::new(),
             credentials: Credentials::default(),
             secrets: Secrets::default(),
             server: None,
@@ -140,9 +153,12 @@ impl World {
         let new = NewInstallation { email: OWNER_EMAIL.to_owned(), zone_name: "example.com".to_owned() };
         let first = ops.initialise(&new).await.unwrap();
         (self.account, self.zone) = (first.account.id, first.zone.id);
+        (self.account_pfid, self.environment) = (first.account.pfid.to_string(), first.environment.id.to_string());
         self.second_zone = ops.create_zone(&operator, &self.account, "example.net").await.unwrap().id;
         let second = ops.create_account(&operator, "Other").await.unwrap();
         self.foreign_account = second.account.id;
+        self.foreign_account_pfid = second.account.pfid.to_string();
+        self.foreign_environment = second.environment.id.to_string();
         self.foreign_zone = ops.create_zone(&operator, &self.foreign_account, "example.org").await.unwrap().id;
         let (_, member_key) = ops.create_user(&operator, "member@example.com", &self.account).await.unwrap();
         let (_, foreign_member_key) =
@@ -196,10 +212,12 @@ impl World {
             assert_eq!(chain.broken, None, "the audit chain");
             for event in self.audit(0).await {
                 self.secrets.assert_absent_from(&format!("{event:?}"), "the audit log");
+                self.secrets.assert_not_kept_in(&format!("{event:?}"), "the audit log");
             }
             self.stop().await;
         }
         self.secrets.assert_never_logged();
+        self.secrets.assert_replays_were_issued();
         self.place.each_file(|name, bytes| self.secrets.assert_absent_from_bytes(bytes, name));
     }
 

@@ -27,6 +27,11 @@ impl Verdict {
 impl World {
     /// Asks the gate with headers, each as often as it stands here.
     pub(crate) async fn ask(&self, query: &str, headers: &[(&str, &str)]) -> Verdict {
+        self.ask_whole(query, headers).await.0
+    }
+
+    /// As [`Self::ask`], with the answer's headers.
+    pub(crate) async fn ask_whole(&self, query: &str, headers: &[(&str, &str)]) -> (Verdict, HeaderMap) {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
@@ -39,7 +44,12 @@ impl World {
             self.secrets.assert_absent_from(value.to_str().unwrap(), "an answer of the gate");
         }
         let reason = parts.headers.get("countersign-reason").map(|reason| reason.to_str().unwrap().to_owned());
-        Verdict { status: parts.status.as_u16(), reason: reason.unwrap_or_default() }
+        (Verdict { status: parts.status.as_u16(), reason: reason.unwrap_or_default() }, parts.headers)
+    }
+
+    /// Asks the gate with a bearer.
+    pub(crate) async fn ask_bearer(&self, query: &str, token: &str) -> Verdict {
+        self.ask(query, &[("authorization", &format!("Bearer {token}"))]).await
     }
 
     /// Whether a pair is admitted where account A is demanded; the word of the refusal if not.

@@ -13,17 +13,61 @@ const SECRET_LEN_MIN: usize = 37;
 
 /// The secrets of one world.
 #[derive(Debug, Default)]
-pub(crate) struct Secrets(Mutex<HashSet<String>>);
+pub(crate) struct Secrets {
+    known: Mutex<HashSet<String>>,
+    /// Those that a replay has shown, perhaps before the answer that it repeats was looked at.
+    replayed: Mutex<HashSet<String>>,
+    issued: Mutex<HashSet<String>>,
+    /// Those that answers may show again, but which nothing keeps.
+    derived: Mutex<HashSet<String>>,
+}
+
+fn lock(set: &Mutex<HashSet<String>>) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    set.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
 impl Secrets {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.known)
     }
 
     /// Takes note of a secret that was just issued; it must be a new one.
     pub(crate) fn issued(&self, secret: &str) {
         assert!(secret.len() >= SECRET_LEN_MIN, "too short for a secret");
-        assert!(self.lock().insert(secret.to_owned()), "a secret was issued twice");
+        assert!(lock(&self.issued).insert(secret.to_owned()), "a secret was issued twice");
+        self.lock().insert(secret.to_owned());
+    }
+
+    /// Whether an answer has issued this secret.
+    pub(crate) fn is_issued(&self, secret: &str) -> bool {
+        lock(&self.issued).contains(secret)
+    }
+
+    /// Takes note of a secret that the replay of its creation has shown again.
+    pub(crate) fn replayed(&self, secret: &str) {
+        lock(&self.replayed).insert(secret.to_owned());
+        self.lock().insert(secret.to_owned());
+    }
+
+    /// Asserts that replays showed nothing that had not been issued.
+    pub(crate) fn assert_replays_were_issued(&self) {
+        assert!(
+            lock(&self.replayed).is_subset(&lock(&self.issued)),
+            "a replay has shown a secret that nobody was given"
+        );
+    }
+
+    /// Takes note of a secret that is worked out whenever it is shown.
+    pub(crate) fn derived(&self, secret: &str) {
+        assert!(secret.len() >= SECRET_LEN_MIN, "too short for a secret");
+        lock(&self.derived).insert(secret.to_owned());
+    }
+
+    /// Asserts that none of the secrets that nothing keeps is part of `text`.
+    pub(crate) fn assert_not_kept_in(&self, text: &str, place: &str) {
+        for word in words(text.as_bytes()) {
+            assert!(!lock(&self.derived).iter().any(|secret| word.contains(secret.as_str())), "a secret is in {place}");
+        }
     }
 
     /// Asserts that no secret of this world is part of `text`.
@@ -41,7 +85,9 @@ impl Secrets {
     /// As [`Self::assert_absent_from`] for bytes that are not text, and only for secrets of this world.
     pub(crate) fn assert_absent_from_bytes(&self, bytes: &[u8], place: &str) {
         let secrets = self.lock();
+        let derived = lock(&self.derived);
         for word in words(bytes) {
+            assert!(!derived.iter().any(|secret| word.contains(secret.as_str())), "a secret is in {place}");
             assert!(!secrets.iter().any(|secret| word.contains(secret.as_str())), "a secret is in {place}");
         }
     }
@@ -51,7 +97,9 @@ impl Secrets {
         assert!(LINES.load(Ordering::Relaxed) > 0, "nothing was logged at all, so nothing was checked");
         let logged = logged();
         let secrets = self.lock();
+        let derived = lock(&self.derived);
         for word in logged.iter().flatten() {
+            assert!(!derived.iter().any(|secret| word.contains(secret.as_str())), "a secret was logged");
             assert!(!secrets.iter().any(|secret| word.contains(secret.as_str())), "a secret was logged");
         }
     }
