@@ -221,10 +221,11 @@ fn what_is_acknowledged_survives() {
         let seeds: Vec<u64> = (0..WORKERS).map(|_| dice.roll(u64::MAX) | 1).collect();
         let victim = server.process();
         let api = Api::new(&server, &first);
-        let mut of_api_tokens = Dice(dice.roll(u64::MAX) | 1);
+        let other_api = api_token::Api::new(&server, &first);
+        let mut other_dice = Dice(dice.roll(u64::MAX) | 1);
         thread::scope(|scope| {
             let (api, done) = (&api, &done);
-            scope.spawn(|| api_tokens.work(&server, &first, &mut of_api_tokens, done));
+            scope.spawn(|| api_tokens.work(&other_api, &mut other_dice, done));
             for (worker, ((ledger, next), seed)) in (0..).zip(ledgers.iter_mut().zip(&mut numbers).zip(seeds)) {
                 scope.spawn(move || work(api, worker, &mut Dice(seed), ledger, next, done));
             }
@@ -239,7 +240,7 @@ fn what_is_acknowledged_survives() {
         for (worker, ledger) in (0..).zip(&mut ledgers) {
             compare(&api, worker, ledger);
         }
-        api_tokens.compare(&server, &first);
+        api_tokens.compare(&api_token::Api::new(&server, &first));
         let verdict = world.run(&["audit", "verify", "--json"]).json();
         let acknowledged: u64 = ledgers.iter().map(|ledger| ledger.acknowledged).sum();
         let acknowledged = acknowledged + api_tokens.acknowledged;
@@ -255,5 +256,5 @@ fn what_is_acknowledged_survives() {
             assert_eq!(api.admits(known), !known.deleted, "{known:?}");
         }
     }
-    api_tokens.compare_all(&server, &first);
+    api_tokens.compare_all(&api_token::Api::new(&server, &first));
 }

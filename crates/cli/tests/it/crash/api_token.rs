@@ -32,25 +32,31 @@ pub(super) struct Ledger {
     pub(super) acknowledged: u64,
 }
 
-struct Api<'a> {
-    server: &'a Server,
-    first: &'a Installation,
+pub(super) struct Api<'a> {
+    management: &'a str,
+    gate: &'a str,
+    environment: &'a str,
+    bearer: String,
 }
 
-impl Api<'_> {
+impl<'a> Api<'a> {
+    pub(super) fn new(server: &'a Server, first: &'a Installation) -> Self {
+        let bearer = format!("Bearer {}", first.account_token());
+        Self { management: &server.management, gate: &server.gate, environment: first.environment(), bearer }
+    }
+
     /// The answer; `None` if it did not come whole.
     fn call(&self, method: &str, path: &str, body: &str) -> Option<Value> {
-        let bearer = format!("Bearer {}", self.first.account_token());
         let path = format!("/api/v1/api_token{path}");
-        let answer = request(&self.server.management, method, &path, &[("Authorization", &bearer)], Some(body)).ok()?;
+        let answer = request(self.management, method, &path, &[("Authorization", &self.bearer)], Some(body)).ok()?;
         assert_eq!(answer.status, 200, "{answer:?}");
         Some(answer.json())
     }
 
     fn create(&self, key: &str) -> Option<Known> {
-        let environment = self.first.environment();
         let body = format!(
-            r#"{{"details":{{"token_scope":"environment","environment_id":"{environment}"}},"idempotency_key":"{key}"}}"#
+            r#"{{"details":{{"token_scope":"environment","environment_id":"{}"}},"idempotency_key":"{key}"}}"#,
+            self.environment
         );
         let made = self.call("POST", "", &body)?;
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
@@ -62,8 +68,8 @@ impl Api<'_> {
         let shown = self.call("GET", &format!("/{}", known.id), "").expect("the server runs");
         let expected = if known.suspended { "suspended" } else { "active" };
         assert_eq!(shown["details"]["status"], expected, "an acknowledged change is undone");
-        let demand = format!("environment_id={}", self.first.environment());
-        let said = gate_says_to_bearer(&self.server.gate, &demand, &known.token);
+        let demand = format!("environment_id={}", self.environment);
+        let said = gate_says_to_bearer(self.gate, &demand, &known.token);
         let expected = if known.suspended { (401, Some("disabled")) } else { (200, None) };
         assert_eq!((said.status, said.header("countersign-reason")), expected);
     }
@@ -71,8 +77,7 @@ impl Api<'_> {
 
 impl Ledger {
     /// Makes one change after the other until the server is gone.
-    pub(super) fn work(&mut self, server: &Server, first: &Installation, dice: &mut Dice, done: &AtomicUsize) {
-        let api = Api { server, first };
+    pub(super) fn work(&mut self, api: &Api<'_>, dice: &mut Dice, done: &AtomicUsize) {
         loop {
             let sides = self.tokens.len().max(1) as u64;
             let place = usize::try_from(dice.roll(sides)).unwrap();
@@ -97,8 +102,7 @@ impl Ledger {
     }
 
     /// Compares what is known with what the restarted server says, and takes over how the pending change turned out.
-    pub(super) fn compare(&mut self, server: &Server, first: &Installation) {
-        let api = Api { server, first };
+    pub(super) fn compare(&mut self, api: &Api<'_>) {
         match self.pending.take() {
             // Whether it was made or not: it is now, once, and its token is not lost.
             Some(Pending::Create(key)) => {
@@ -122,8 +126,7 @@ impl Ledger {
     }
 
     /// Compares everything.
-    pub(super) fn compare_all(&self, server: &Server, first: &Installation) {
-        let api = Api { server, first };
+    pub(super) fn compare_all(&self, api: &Api<'_>) {
         self.tokens.iter().for_each(|known| api.compare(known));
         let list = api.call("GET", "?pagination[page_size]=1", "").expect("the server runs");
         let others = 1; // the account's first
