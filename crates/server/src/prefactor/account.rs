@@ -22,8 +22,6 @@ impl Object for Account {
             "name": self.name,
             "organisation_name": self.organisation_name,
             "purpose": self.purpose,
-            "inserted_at": self.created_at.to_string(),
-            "updated_at": self.updated_at.to_string(),
         }))
     }
 }

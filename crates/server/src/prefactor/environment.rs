@@ -22,8 +22,6 @@ impl Object for Environment {
             "description": self.description,
             "purpose": self.purpose,
             "external_identifier": self.external_identifier,
-            "inserted_at": self.inserted_at.to_string(),
-            "updated_at": self.updated_at.to_string(),
         }))
     }
 }

@@ -91,7 +91,7 @@ impl Problems {
 
 impl Problem {
     /// A problem that code found out at run time.
-    pub fn value(problem: impl ToString) -> Self {
+    pub fn value(problem: &impl ToString) -> Self {
         Self::Value(Cow::Owned(problem.to_string()))
     }
 

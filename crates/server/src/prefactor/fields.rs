@@ -149,7 +149,7 @@ pub(super) fn string(value: &Value) -> Result<String, Problem> {
 pub(super) fn name(value: &Value) -> Result<String, Problem> {
     match Name::parse(str(value)?) {
         Ok(name) => Ok(name.as_str().to_owned()),
-        Err(problem) => Err(Problem::value(problem)),
+        Err(problem) => Err(Problem::value(&problem)),
     }
 }
 
@@ -157,7 +157,7 @@ pub(super) fn name(value: &Value) -> Result<String, Problem> {
 pub(super) fn pfid(value: &Value) -> Result<Pfid, Problem> {
     match str(value)?.parse::<Pfid>() {
         Ok(id) => Ok(id),
-        Err(problem) => Err(Problem::value(problem)),
+        Err(problem) => Err(Problem::value(&problem)),
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn pfid(value: &Value) -> Result<Pfid, Problem> {
 pub(super) fn timestamp(value: &Value) -> Result<Timestamp, Problem> {
     match Timestamp::parse_rfc3339(str(value)?) {
         Ok(time) => Ok(time.floor_to_second()),
-        Err(problem) => Err(Problem::value(problem)),
+        Err(problem) => Err(Problem::value(&problem)),
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     /// Reads a call that takes every kind of parameter, and tells what is said of it.
-    fn check(parameters: Value, keys: &[Value], expected: Value) {
+    fn check(parameters: &Value, keys: &[Value], expected: &Value) {
         let parameters = parameters.as_object().unwrap();
         let mut fields = Fields::details(parameters, keys);
         let read = (
@@ -204,7 +204,7 @@ mod tests {
                 ])
             }
         };
-        assert_eq!(found, expected, "{parameters:?}");
+        assert_eq!(found, *expected, "{parameters:?}");
     }
 
     /// The codes of an error's leaves.
@@ -218,37 +218,41 @@ mod tests {
     #[test]
     fn values_are_read_by_their_kind() {
         let id = "013xrzp12g3nqk8n7f8f9jbg8d18q7tm";
-        check(json!({"details": {"name": "n"}}), &[], json!(["n", null, null, "keep", null]));
+        check(&json!({"details": {"name": "n"}}), &[], &json!(["n", null, null, "keep", null]));
         check(
-            json!({"details": {"name": "n", "id": id, "expires_at": "2099-01-01T02:00:00.9+02:00", "description": null}}),
+            &json!({"details": {"name": "n", "id": id, "expires_at": "2099-01-01T02:00:00.9+02:00", "description": null}}),
             &[json!("k")],
-            json!(["n", id, "2099-01-01T00:00:00Z", "clear", "k"]),
+            &json!(["n", id, "2099-01-01T00:00:00Z", "clear", "k"]),
         );
         check(
-            json!({"details": {"name": "n", "id": null, "description": "d", "x": []}, "idempotency_key": "k", "y": 1}),
+            &json!({"details": {"name": "n", "id": null, "description": "d", "x": []}, "idempotency_key": "k", "y": 1}),
             &[Value::Null],
-            json!(["n", null, null, "d", "k"]),
+            &json!(["n", null, null, "d", "k"]),
         );
     }
 
     #[test]
     fn one_answer_names_everything_that_is_wrong() {
         let (required, invalid) = ("required_value", "invalid_value");
-        check(json!({}), &[], json!({"details": required}));
-        check(json!({"name": "n"}), &[], json!({"details": required}));
-        check(json!({"details": null}), &[], json!({"details": required}));
-        check(json!({"details": []}), &[], json!({"details": invalid}));
-        check(json!({"details": {}}), &[], json!({"details": {"name": required}}));
-        check(json!({"details": {"name": null}}), &[], json!({"details": {"name": required}}));
+        check(&json!({}), &[], &json!({"details": required}));
+        check(&json!({"name": "n"}), &[], &json!({"details": required}));
+        check(&json!({"details": null}), &[], &json!({"details": required}));
+        check(&json!({"details": []}), &[], &json!({"details": invalid}));
+        check(&json!({"details": {}}), &[], &json!({"details": {"name": required}}));
+        check(&json!({"details": {"name": null}}), &[], &json!({"details": {"name": required}}));
         check(
-            json!({"details": {"name": "", "id": "ID", "expires_at": 5, "description": []}, "idempotency_key": 5}),
+            &json!({"details": {"name": "", "id": "ID", "expires_at": 5, "description": []}, "idempotency_key": 5}),
             &[],
-            json!({
+            &json!({
                 "details": {"name": invalid, "id": invalid, "expires_at": invalid, "description": invalid},
                 "idempotency_key": invalid,
             }),
         );
-        check(json!({"idempotency_key": "k"}), &[json!("l")], json!({"details": required, "idempotency_key": invalid}));
+        check(
+            &json!({"idempotency_key": "k"}),
+            &[json!("l")],
+            &json!({"details": required, "idempotency_key": invalid}),
+        );
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn document() -> Value {
     let itself = json!({
         "operationId": "openapi/show",
         "security": [],
-        "responses": {"200": content("This document", json!({"type": "object"}))},
+        "responses": {"200": content("This document", &json!({"type": "object"}))},
     });
     paths.insert(format!("{PREFIX}/openapi"), json!({"get": itself}));
     json!({
@@ -145,7 +145,7 @@ fn describe(operation: &Operation, takes: Takes, gives: Gives) -> Value {
         "operationId": operation.name,
         "tags": [tag],
         "parameters": parameters,
-        "responses": {"200": content("Success", given), "default": content("Error", schema::named("Error"))},
+        "responses": {"200": content("Success", &given), "default": content("Error", &schema::named("Error"))},
     });
     if let (Some(described), Some(body)) = (described.as_object_mut(), body) {
         let required = !matches!(takes, Takes::Key);
@@ -155,7 +155,7 @@ fn describe(operation: &Operation, takes: Takes, gives: Gives) -> Value {
     described
 }
 
-fn content(description: &str, schema: Value) -> Value {
+fn content(description: &str, schema: &Value) -> Value {
     json!({"description": description, "content": {"application/json": {"schema": schema}}})
 }
 

@@ -114,8 +114,8 @@ fn find<C: Copy>(columns: Columns<C>, name: &str) -> Option<(&'static str, C)> {
 mod tests {
     use super::*;
 
-    fn check(value: Value, expected: Option<(&str, ApiTokenColumn, &str)>) {
-        let sorting = Sorting::parse(&value, API_TOKEN).ok();
+    fn check(value: &Value, expected: Option<(&str, ApiTokenColumn, &str)>) {
+        let sorting = Sorting::parse(value, API_TOKEN).ok();
         let found = sorting.map(|sorting| (sorting.render(), sorting.order().column));
         let expected =
             expected.map(|(field, column, direction)| (json!({"field": field, "direction": direction}), column));
@@ -124,20 +124,20 @@ mod tests {
 
     #[test]
     fn a_name_with_or_without_a_sign() {
-        check(Value::Null, Some(("id", ApiTokenColumn::Id, "asc")));
-        check(json!("id"), Some(("id", ApiTokenColumn::Id, "asc")));
-        check(json!("-created_at"), Some(("created_at", ApiTokenColumn::InsertedAt, "desc")));
-        check(json!("-last_seen"), Some(("last_seen", ApiTokenColumn::LastUsedAt, "desc")));
+        check(&Value::Null, Some(("id", ApiTokenColumn::Id, "asc")));
+        check(&json!("id"), Some(("id", ApiTokenColumn::Id, "asc")));
+        check(&json!("-created_at"), Some(("created_at", ApiTokenColumn::InsertedAt, "desc")));
+        check(&json!("-last_seen"), Some(("last_seen", ApiTokenColumn::LastUsedAt, "desc")));
         for text in ["", "-", "--id", "+id", "ID", "id ", "bogus", "title", "email", "id,status", "id\0"] {
-            check(json!(text), None);
+            check(&json!(text), None);
         }
     }
 
     #[test]
     fn an_object_or_its_text() {
         let both = |value: Value, expected: Option<(&str, ApiTokenColumn, &str)>| {
-            check(json!(value.to_string()), expected);
-            check(value, expected);
+            check(&json!(value.to_string()), expected);
+            check(&value, expected);
         };
         both(json!({"field": "status"}), Some(("status", ApiTokenColumn::Status, "asc")));
         both(json!({"field": "id", "direction": "desc"}), Some(("id", ApiTokenColumn::Id, "desc")));
@@ -151,7 +151,7 @@ mod tests {
         both(json!({"direction": "DESC"}), None);
         both(json!({"field": "id", "nulls": "middle"}), None);
         for value in [json!([]), json!(5), json!(true), json!("{"), json!("{}x"), json!("[]")] {
-            check(value, None);
+            check(&value, None);
         }
     }
 

@@ -45,7 +45,7 @@ fn partial(required: &[&str], members: Vec<Member>) -> Value {
 }
 
 fn key() -> Member {
-    (idempotency::NAME, nullable(json!({"type": "string", "minLength": 1, "maxLength": 64})))
+    (idempotency::NAME, nullable(&json!({"type": "string", "minLength": 1, "maxLength": 64})))
 }
 
 fn text() -> Value {
@@ -64,7 +64,7 @@ fn number() -> Value {
     json!({"type": "integer", "minimum": 0})
 }
 
-fn list(of: Value) -> Value {
+fn list(of: &Value) -> Value {
     json!({"type": "array", "items": of})
 }
 
@@ -76,7 +76,7 @@ fn one_of(values: &[&str]) -> Value {
     json!({"type": "string", "enum": values})
 }
 
-fn nullable(schema: Value) -> Value {
+fn nullable(schema: &Value) -> Value {
     json!({"anyOf": [schema, {"type": "null"}]})
 }
 
@@ -88,36 +88,38 @@ fn token_scope() -> Value {
     one_of(&["account", "environment", "agent_deployment"])
 }
 
-fn times() -> [Member; 2] {
-    [("inserted_at", time()), ("updated_at", time())]
-}
-
 /// An object of the account, as it is answered.
 fn object(kind: &str, members: Vec<Member>) -> Vec<Member> {
     let mut object = vec![("type", constant(kind)), ("id", pfid()), ("account_id", pfid())];
     object.extend(members);
-    object.extend(times());
+    object
+}
+
+/// The same, with the times that most objects have.
+fn timed(kind: &str, members: Vec<Member>) -> Vec<Member> {
+    let mut object = object(kind, members);
+    object.extend([("inserted_at", time()), ("updated_at", time())]);
     object
 }
 
 fn api_token() -> Vec<Member> {
-    object(
+    timed(
         "api_token",
         vec![
             ("token_scope", token_scope()),
-            ("environment_id", nullable(pfid())),
-            ("agent_deployment_id", nullable(pfid())),
-            ("agent_id", nullable(pfid())),
-            ("created_by_admin_user_id", nullable(pfid())),
+            ("environment_id", nullable(&pfid())),
+            ("agent_deployment_id", nullable(&pfid())),
+            ("agent_id", nullable(&pfid())),
+            ("created_by_admin_user_id", nullable(&pfid())),
             ("status", one_of(&["active", "suspended", "revoked"])),
             ("expires_at", time()),
-            ("last_used_at", nullable(time())),
+            ("last_used_at", nullable(&time())),
         ],
     )
 }
 
 fn invite() -> Vec<Member> {
-    object("admin_user_invite", vec![("email", text()), ("status", one_of(&["pending", "used", "revoked"]))])
+    timed("admin_user_invite", vec![("email", text()), ("status", one_of(&["pending", "used", "revoked"]))])
 }
 
 fn with(mut members: Vec<Member>, more: impl IntoIterator<Item = Member>) -> Value {
@@ -138,37 +140,34 @@ fn of_answers() -> Vec<Member> {
         ("type", constant("account")),
         ("id", pfid()),
         ("name", name()),
-        ("organisation_name", nullable(text())),
+        ("organisation_name", nullable(&text())),
         ("purpose", text()),
     ];
     let environment = vec![
         ("name", name()),
-        ("description", nullable(text())),
+        ("description", nullable(&text())),
         ("purpose", purpose()),
-        ("external_identifier", nullable(text())),
+        ("external_identifier", nullable(&text())),
     ];
-    let deployment = vec![
-        ("agent_id", pfid()),
-        ("environment_id", pfid()),
-        ("current_version_id", json!({"type": "null"})),
-    ];
+    let deployment =
+        vec![("agent_id", pfid()), ("environment_id", pfid()), ("current_version_id", json!({"type": "null"}))];
     let user = vec![
         ("email", text()),
-        ("name", nullable(text())),
-        ("job_title", nullable(text())),
-        ("last_active_at", nullable(time())),
-        ("profile_completed_at", nullable(time())),
+        ("name", nullable(&text())),
+        ("job_title", nullable(&text())),
+        ("last_active_at", nullable(&time())),
+        ("profile_completed_at", nullable(&time())),
     ];
     let pagination = vec![
         ("item_count", number()),
         ("item_start", number()),
         ("item_end", number()),
-        ("next_page_offset", nullable(number())),
+        ("next_page_offset", nullable(&number())),
         ("page_count", number()),
         ("page_index", number()),
         ("page_offset", number()),
         ("page_size", number()),
-        ("previous_page_offset", nullable(number())),
+        ("previous_page_offset", nullable(&number())),
     ];
     let code = one_of(&[
         "bad_authtoken",
@@ -196,14 +195,14 @@ fn of_answers() -> Vec<Member> {
         ("ApiToken_Summary", complete(api_token())),
         ("ApiToken_Details", with(api_token(), [("available_actions", complete(actions.into()))])),
         ("ApiToken_Created", success(vec![("details", named("ApiToken_Details")), ("token", text())])),
-        ("Account", with(account, times())),
+        ("Account", complete(account)),
         ("Environment", complete(object("environment", environment))),
-        ("Agent", complete(object("agent", vec![("name", name()), ("status", constant("active"))]))),
-        ("AgentDeployment", complete(object("agent_deployment", deployment))),
-        ("AdminUser", complete(object("admin_user", user))),
+        ("Agent", complete(timed("agent", vec![("name", name()), ("status", constant("active"))]))),
+        ("AgentDeployment", complete(timed("agent_deployment", deployment))),
+        ("AdminUser", complete(timed("admin_user", user))),
         ("AdminUserInvite_Summary", complete(invite())),
         ("AdminUserInvite_Details", with(invite(), [("token", text()), ("invite_url", text())])),
-        ("Pfids_Generated", success(vec![("account_id", pfid()), ("pfids", list(pfid()))])),
+        ("Pfids_Generated", success(vec![("account_id", pfid()), ("pfids", list(&pfid()))])),
         (
             "Bulk_Outputs",
             success(vec![("outputs", json!({"type": "object", "additionalProperties": {"type": "object"}}))]),
@@ -216,32 +215,32 @@ fn of_calls() -> Vec<Member> {
         &["token_scope"],
         vec![
             ("token_scope", token_scope()),
-            ("account_id", nullable(pfid())),
-            ("environment_id", nullable(pfid())),
-            ("agent_id", nullable(pfid())),
-            ("expires_at", nullable(time())),
+            ("account_id", nullable(&pfid())),
+            ("environment_id", nullable(&pfid())),
+            ("agent_id", nullable(&pfid())),
+            ("expires_at", nullable(&time())),
         ],
     );
     let environment = || {
         vec![
             ("name", name()),
-            ("description", nullable(text())),
-            ("purpose", nullable(purpose())),
-            ("external_identifier", nullable(text())),
+            ("description", nullable(&text())),
+            ("purpose", nullable(&purpose())),
+            ("external_identifier", nullable(&text())),
         ]
     };
-    let ids = || [("id", nullable(pfid())), ("account_id", nullable(pfid()))];
+    let ids = || [("id", nullable(&pfid())), ("account_id", nullable(&pfid()))];
     let mut new_environment = environment();
     new_environment.extend(ids());
     let mut new_agent = vec![("name", name())];
     new_agent.extend(ids());
     let mut new_deployment = vec![("agent_id", pfid()), ("environment_id", pfid())];
     new_deployment.extend(ids());
-    let account = vec![("name", name()), ("organisation_name", nullable(text())), ("purpose", text())];
+    let account = vec![("name", name()), ("organisation_name", nullable(&text())), ("purpose", text())];
     let user = vec![
-        ("name", nullable(text())),
-        ("job_title", nullable(text())),
-        ("profile_completed_at", nullable(time())),
+        ("name", nullable(&text())),
+        ("job_title", nullable(&text())),
+        ("profile_completed_at", nullable(&time())),
     ];
     let item = partial(
         &["_type", idempotency::NAME],
@@ -261,11 +260,8 @@ fn of_calls() -> Vec<Member> {
         ("Agent_ForUpdate", partial(&[], vec![("name", name())])),
         ("AgentDeployment_ForCreate", partial(&["agent_id", "environment_id"], new_deployment)),
         ("AdminUser_ForUpdate", partial(&[], user)),
-        (
-            "AdminUserInvite_ForCreate",
-            partial(&["email"], vec![("email", text()), ("account_id", nullable(pfid()))]),
-        ),
-        ("Pfids_ForGenerate", partial(&["count"], vec![("count", count), ("account_id", nullable(pfid())), key()])),
+        ("AdminUserInvite_ForCreate", partial(&["email"], vec![("email", text()), ("account_id", nullable(&pfid()))])),
+        ("Pfids_ForGenerate", partial(&["count"], vec![("count", count), ("account_id", nullable(&pfid())), key()])),
         ("Bulk", partial(&["items"], vec![("items", items)])),
     ]
 }
