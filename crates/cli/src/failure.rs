@@ -38,7 +38,7 @@ pub(crate) fn redact(text: &str) -> String {
         let (before, secret) = rest.split_at(at + prefix.len());
         safe.push_str(before);
         safe.push('…');
-        rest = secret.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-.".contains(c));
+        rest = secret.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-.…".contains(c));
     }
     safe.push_str(rest);
     safe
@@ -78,6 +78,7 @@ mod tests {
         check("value 'csat_abcDEF123' is wrong", "value 'csat_…' is wrong");
         check("csec_a and csat_b_c-d", "csec_… and csat_…");
         check("csat_", "csat_…");
+        check("a token, csat_…", "a token, csat_…");
         check("'eyJhbGci.eyJpc3Mi.CSVKGF-YP_O' is wrong", "'eyJ…' is wrong");
     }
 }

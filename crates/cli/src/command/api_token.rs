@@ -253,9 +253,8 @@ impl Call {
         let url = self.remote.url();
         remote::explain(error, url, self.lost, |refusal| match refusal.status {
             401 | 403 if self.remote.holds_management_token() => Some(format!(
-                "That was a management token (csat_…), and this takes an API token (eyJ…) with the scope account: \
-                 `countersign init` and `countersign account create` print an account's first, {url}/cli/connect \
-                 makes another"
+                "A management token (csat_…) is no API token (eyJ…): `countersign init` and `countersign account create` \
+                 print an account's first one, {url}/cli/connect makes another"
             )),
             401 => Some(format!(
                 "The server does not know the API token, or it is suspended, revoked or expired: {url}/cli/connect \

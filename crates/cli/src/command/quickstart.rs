@@ -129,7 +129,7 @@ fn greet(output: &mut Output, greeting: &Greeting, bound: &[Listening], settings
         }
         Greeting::Old(account, email) => {
             let place = place(settings);
-            text::welcome_back(output, &program, &place, account.as_ref(), email.as_deref())
+            text::welcome_back(output, bound, &program, &place, account.as_ref(), email.as_deref())
         }
     }
 }

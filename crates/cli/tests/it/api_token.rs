@@ -248,7 +248,7 @@ fn refusals_say_what_to_do() {
         scene.world.run(&[arguments.as_slice(), &["Access: Service Tokens Write", "--json"]].concat()).json();
     let management = text(&management, "token");
     let said = scene.run_as(management, &["list"]).failed(1);
-    assert!(said.contains("management token") && said.contains("API token (eyJ…)"), "{said}");
+    assert!(said.contains("A management token (csat_…) is no API token (eyJ…)"), "{said}");
     assert!(!said.contains(management), "{said}");
 
     let made = scene.create_in_environment();

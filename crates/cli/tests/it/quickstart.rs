@@ -101,6 +101,10 @@ fn a_second_one_serves_and_says_how_to_make_new_secrets() {
     let lines = server.lines_until("  --permission Everything");
     let whole = lines.join("\n");
     assert!(whole.contains("shown once") && !whole.contains("csat_") && !whole.contains("csec_"), "{whole}");
+    let page = format!("{}/cli/connect", server.management);
+    assert!(whole.contains(&page), "{whole}");
+    let answer = crate::world::request(&server.management, "GET", "/cli/connect", &[], None).unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
     let start = lines.iter().position(|line| line.contains(" token create ")).unwrap();
     let made = paste(&world, &format!("{} --json", lines[start..].join("\n"))).json();
     let token = made["token"].as_str().unwrap();

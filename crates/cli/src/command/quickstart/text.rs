@@ -61,9 +61,10 @@ pub(crate) fn welcome(output: &mut Output, made: &[(&str, String)], things: &Thi
     output.line(&style.dim("# Ctrl-C stops the server; the same command starts it again."))
 }
 
-/// Every other time: how to make new secrets with `program`, on the store that `place` names.
+/// Every other time: how to make new secrets, with `program` on the store that `place` names.
 pub(crate) fn welcome_back(
     output: &mut Output,
+    bound: &[Listening],
     program: &str,
     place: &str,
     account: Option<&AccountId>,
@@ -76,7 +77,10 @@ pub(crate) fn welcome_back(
     output.line("This installation's secrets were shown once, when it was made, and are stored nowhere.")?;
     let Some(account) = account else { return Ok(()) };
     let user = email.map(|email| format!(" --user {}", quoted(email))).unwrap_or_default();
-    output.line("To make a new API token, paste this into another terminal:")?;
+    let management = url(bound, "management");
+    output
+        .line(&format!("For a new account token, log in at {management}/cli/connect with an address and its key."))?;
+    output.line("For a new management token, paste this into another terminal:")?;
     output.gap()?;
     output.line(&format!(
         "{} token create --account {account} --name laptop \\\n  --permission Everything{user}{place}",
