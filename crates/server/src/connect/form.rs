@@ -47,7 +47,8 @@ impl Forms {
         format!("{marked}.{code}")
     }
 
-    /// The key of a form for `purpose` that bears this mark: under it, what the form asks for is done once.
+    /// The key of a form for `purpose` that bears this mark: under it, what the form asks for is done once
+    /// on an account.
     pub(super) fn check(&self, purpose: &str, mark: &str, now: Timestamp) -> Result<IdempotencyKey, Unfit> {
         let (marked, code) = mark.rsplit_once('.').ok_or(Unfit::Foreign)?;
         if !self.key.is_mac_hex(&code_parts(marked, purpose), code) {

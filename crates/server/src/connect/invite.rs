@@ -81,10 +81,10 @@ impl Pages {
             .text(&invite.email)
             .markup("</strong>. There you may do everything: make and revoke its tokens, and invite others.</p>")
             .then(page::problem(problem))
-            .markup("<form method=\"post\"><input type=\"hidden\" name=\"form\" value=\"")
+            .markup(r#"<form method="post"><input type="hidden" name="form" value=""#)
             .text(&mark)
-            .markup("\"><button type=\"submit\" autofocus>Accept the invite</button></form>")
-            .markup("<p class=\"aside\">If you did not expect this, close the page. Nothing happens then.</p>");
+            .markup(r#""><button type="submit" autofocus>Accept the invite</button></form>"#)
+            .markup(r#"<p class="aside">If you did not expect this, close the page. Nothing happens then.</p>"#);
         Page::new(status, "An invite to Countersign", html)
     }
 }
@@ -105,9 +105,9 @@ fn accepted(Accepted { account, user, api_key }: &Accepted) -> Page {
         }
     };
     let html = html
-        .markup("<h2>What to do next</h2><p><a href=\"")
+        .markup(r#"<h2>What to do next</h2><p><a href=""#)
         .markup(LOG_IN)
-        .markup("\">Connect a command line</a> with your address and your key.</p>");
+        .markup(r#"">Connect a command line</a> with your address and your key.</p>"#);
     Page::new(StatusCode::OK, "You have joined", html)
 }
 

@@ -20,6 +20,9 @@ use crate::throttle::Attempt;
 /// What a form of this page is marked for.
 const PURPOSE: &str = "log in";
 
+/// What a field bears that has the focus.
+const FOCUS: &str = " autofocus";
+
 const TITLE: &str = "Connect a command line to Countersign";
 
 /// How many accounts are offered by name. Whoever has more names one.
@@ -29,8 +32,23 @@ const OFFERED_MAX: u32 = 200;
 #[derive(Debug, Default)]
 struct Form<'a> {
     email: &'a str,
-    problem: Option<&'a str>,
+    problem: Option<Problem>,
     choice: Choice,
+}
+
+/// Why a form did nothing.
+#[derive(Clone, Copy, Debug)]
+struct Problem {
+    words: &'static str,
+    about: About,
+}
+
+/// What has to be filled in otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    Nothing,
+    Credentials,
+    Account,
 }
 
 /// How the form asks for the account.
@@ -58,11 +76,11 @@ pub(super) async fn submit(
     let app = &pages.app;
     let now = app.clock.now();
     let email = submitted.field("email");
-    let again = |status, problem, choice| {
-        let problem = Some(problem);
+    let again = |status, words, about, choice| {
+        let problem = Some(Problem { words, about });
         pages.log_in(status, &Form { email, problem, choice })
     };
-    let unfit = |unfit: Unfit| again(unfit.status(), unfit.words(), Choice::None);
+    let unfit = |unfit: Unfit| again(unfit.status(), unfit.words(), About::Nothing, Choice::None);
 
     let once = pages.forms.check(PURPOSE, submitted.field("form"), now).map_err(unfit)?;
     if !app.is_fresh() {
@@ -71,14 +89,15 @@ pub(super) async fn submit(
     let attempt = Attempt::from(origin.address).on(email);
     pages.throttle.begin(&attempt, app.clock.boot()).map_err(page::throttled)?;
     let Some(detail) = app.index.authenticate_global_key(email, submitted.field("key"), now) else {
-        return Err(again(StatusCode::UNAUTHORIZED, "This address and this key do not belong together.", Choice::None));
+        let words = "This address and this key do not belong together.";
+        return Err(again(StatusCode::UNAUTHORIZED, words, About::Credentials, Choice::None));
     };
     pages.throttle.succeed(&attempt);
 
     let caller = Caller::Holder(detail);
     let (account, permit) = match pages.choose(&caller, submitted.field("account")).await.map_err(page::failed)? {
         Chosen::Account(account, permit) => (account, permit),
-        Chosen::Nothing { status, problem, choice } => return Err(again(status, problem, choice)),
+        Chosen::Nothing { status, problem, choice } => return Err(again(status, problem.words, problem.about, choice)),
     };
     let fingerprint = pages.forms.fingerprint(&once, caller.user().as_ref());
     let intent = Intent { key: once, fingerprint, answer: |token: &ApiToken| token.id.to_string() };
@@ -100,7 +119,7 @@ pub(super) async fn submit(
 /// The account that a token is made for, or why there is none yet.
 enum Chosen {
     Account(Account, Permit<Administer>),
-    Nothing { status: StatusCode, problem: &'static str, choice: Choice },
+    Nothing { status: StatusCode, problem: Problem, choice: Choice },
 }
 
 impl Pages {
@@ -113,20 +132,21 @@ impl Pages {
     async fn choose(&self, caller: &Caller, named: &str) -> Result<Chosen, ops::Error> {
         let (accounts, total) =
             self.app.ops.list_accounts(caller, None, Part { offset: 0, limit: OFFERED_MAX }).await?;
-        let nothing = |status, problem, accounts: Vec<Account>| {
+        let nothing = |status, words, about, accounts: Vec<Account>| {
             let all = total <= u64::from(OFFERED_MAX);
             let choice = if all { Choice::Offered(accounts) } else { Choice::Typed };
-            Ok(Chosen::Nothing { status, problem, choice })
+            Ok(Chosen::Nothing { status, problem: Problem { words, about }, choice })
         };
         let account = match (named, accounts.as_slice()) {
             ("", []) => {
-                let problem = "Your user has no account, so there is nothing to make a token for.";
+                let words = "Your user has no account, so there is nothing to make a token for.";
+                let problem = Problem { words, about: About::Nothing };
                 return Ok(Chosen::Nothing { status: StatusCode::FORBIDDEN, problem, choice: Choice::None });
             }
             ("", [only]) => Some(only.clone()),
             ("", [..]) => {
-                let problem = "You have several accounts. Choose one, and enter your key once more.";
-                return nothing(StatusCode::UNPROCESSABLE_ENTITY, problem, accounts);
+                let words = "You have several accounts. Choose one, and enter your key once more.";
+                return nothing(StatusCode::UNPROCESSABLE_ENTITY, words, About::Nothing, accounts);
             }
             (named, _) => self.find_account(caller, named).await?,
         };
@@ -137,8 +157,8 @@ impl Pages {
         match permitted {
             Some(chosen) => Ok(chosen),
             None => {
-                let problem = "You have no such account. Choose another one, and enter your key once more.";
-                nothing(StatusCode::FORBIDDEN, problem, accounts)
+                let words = "You have no such account. Choose another one, and enter your key once more.";
+                nothing(StatusCode::FORBIDDEN, words, About::Account, accounts)
             }
         }
     }
@@ -157,55 +177,61 @@ impl Pages {
 
 impl Form<'_> {
     fn html(&self, mark: &str) -> Html {
-        let (invalid, described) = match self.problem {
-            Some(_) => (" aria-invalid=\"true\"", " aria-describedby=\"problem\""),
-            None => ("", ""),
+        // What is to be filled in first has the focus.
+        let (email, account, key) = match (self.email, &self.choice) {
+            ("", _) => (FOCUS, "", ""),
+            (_, Choice::Offered(_) | Choice::Typed) => ("", FOCUS, ""),
+            (_, Choice::None) => ("", "", FOCUS),
         };
-        let is_first = self.email.is_empty();
-        let (first, second) = if is_first { (" autofocus", "") } else { ("", " autofocus") };
         Html::new("<p>Enter your e-mail address and your global API key, and get an API token for one account.</p>")
-            .then(page::problem(self.problem))
-            .markup("<form method=\"post\" action=\"")
+            .then(page::problem(self.problem.map(|problem| problem.words)))
+            .markup(r#"<form method="post" action=""#)
             .markup(LOG_IN)
-            .markup("\" autocomplete=\"off\"><input type=\"hidden\" name=\"form\" value=\"")
+            .markup(r#"" autocomplete="off"><input type="hidden" name="form" value=""#)
             .text(mark)
-            .markup("\"><label for=\"email\">E-mail address</label>")
             .markup(
-                "<input id=\"email\" name=\"email\" type=\"email\" required maxlength=\"254\" autocomplete=\"email\"",
+                r#""><label for="email">E-mail address</label><input id="email" name="email" type="email" required"#,
             )
-            .markup(" autocapitalize=\"none\" spellcheck=\"false\"")
-            .markup(invalid)
-            .markup(described)
-            .markup(first)
-            .markup(" value=\"")
+            .markup(r#" maxlength="254" autocomplete="email" autocapitalize="none" spellcheck="false""#)
+            .markup(email)
+            .markup(self.described(About::Credentials))
+            .markup(r#" value=""#)
             .text(self.email)
-            .markup("\">")
-            .then(self.choice.html(invalid, described))
-            .markup("<label for=\"key\">Global API key</label>")
-            .markup("<input id=\"key\" name=\"key\" type=\"password\" required autocomplete=\"off\"")
-            .markup(invalid)
-            .markup(described)
-            .markup(second)
-            .markup("><button type=\"submit\">Make an API token</button></form>")
-            .markup("<p class=\"aside\">The key was shown when your user was made. It is used for this one step.</p>")
+            .markup(r#"">"#)
+            .then(self.choice.html(account, self.described(About::Account)))
+            .markup(r#"<label for="key">Global API key</label>"#)
+            .markup(r#"<input id="key" name="key" type="password" required autocomplete="off""#)
+            .markup(key)
+            .markup(self.described(About::Credentials))
+            .markup(r#"><button type="submit">Make an API token</button></form>"#)
+            .markup(r#"<p class="aside">The key was shown when your user was made. It is used for this one step.</p>"#)
+    }
+
+    /// What a field that belongs to `about` bears when something is wrong.
+    fn described(&self, about: About) -> &'static str {
+        match self.problem {
+            None => "",
+            Some(problem) if problem.about == about => r#" aria-invalid="true" aria-describedby="problem""#,
+            Some(_) => r#" aria-describedby="problem""#,
+        }
     }
 }
 
 impl Choice {
-    fn html(&self, invalid: &'static str, described: &'static str) -> Html {
+    fn html(&self, focus: &'static str, described: &'static str) -> Html {
         match self {
             Self::None => Html::default(),
             Self::Offered(accounts) => {
-                let select = Html::new("<label for=\"account\">Account</label>")
-                    .markup("<select id=\"account\" name=\"account\" required")
-                    .markup(invalid)
+                let select = Html::new(r#"<label for="account">Account</label>"#)
+                    .markup(r#"<select id="account" name="account" required"#)
+                    .markup(focus)
                     .markup(described)
-                    .markup("><option value=\"\">Choose an account</option>");
+                    .markup(r#"><option value="">Choose an account</option>"#);
                 let options = accounts.iter().fold(select, |html, account| {
                     let pfid = account.pfid.to_string();
-                    html.markup("<option value=\"")
+                    html.markup(r#"<option value=""#)
                         .text(&pfid)
-                        .markup("\">")
+                        .markup(r#"">"#)
                         .text(&account.name)
                         .markup(" (")
                         .text(&pfid)
@@ -213,10 +239,10 @@ impl Choice {
                 });
                 options.markup("</select>")
             }
-            Self::Typed => Html::new("<label for=\"account\">Account, by its id</label>")
-                .markup("<input id=\"account\" name=\"account\" required maxlength=\"32\" autocomplete=\"off\"")
-                .markup(" autocapitalize=\"none\" spellcheck=\"false\"")
-                .markup(invalid)
+            Self::Typed => Html::new(r#"<label for="account">Account, by its id</label>"#)
+                .markup(r#"<input id="account" name="account" required maxlength="32" autocomplete="off""#)
+                .markup(r#" autocapitalize="none" spellcheck="false""#)
+                .markup(focus)
                 .markup(described)
                 .markup(">"),
         }
@@ -234,18 +260,18 @@ fn connected(token: &ApiToken, secret: &Secret, account: &Account, url: Option<&
         .markup("<p>If none does, write a profile. Put the token in the place of <code>TOKEN</code>:</p>")
         .markup("<pre><code>prefactor profiles add NAME ")
         .text(url.unwrap_or("URL"))
-        .markup(" --api-token TOKEN</code></pre>")
+        .markup(" <span>--api-token TOKEN</span></code></pre>")
         .markup("<h2>About this token</h2><dl><dt>Account</dt><dd>")
         .text(&account.name)
         .markup("<br><code>")
         .text(&account.pfid.to_string())
         .markup("</code></dd><dt>Token id</dt><dd><code>")
         .text(&token.id.to_string())
-        .markup("</code></dd><dt>Good until</dt><dd><time datetime=\"")
+        .markup(r#"</code></dd><dt>Good until</dt><dd><time datetime=""#)
         .text(&expires_at)
-        .markup("\">")
+        .markup(r#"">"#)
         .text(day)
         .markup("</time></dd></dl>")
-        .markup("<p class=\"aside\">It may do everything in its account. If it gets into wrong hands, revoke it by its id.</p>");
+        .markup(r#"<p class="aside">It may do everything in its account. If others get it, revoke it by its id.</p>"#);
     Page::new(StatusCode::OK, "Your API token", html)
 }

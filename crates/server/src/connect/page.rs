@@ -17,7 +17,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// Nothing is loaded, nothing is framed, and a form is sent nowhere else. The two hashes are those of [`STYLE`] and
 /// [`SCRIPT`]; a test knows them.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-Jk+1xtxA8ElnvF/dzJMqrhlAQz6o/cEvDN2/oJzgH18='; \
+    style-src 'sha256-PNqVwd2rgt99KS9t+FX8yMg2Lm6A+r/6cTWGquYcFLM='; \
     script-src 'sha256-4wPl5GTHiVpHl5ErL3wVReZtc5FUaGZRWCAIDYzonSI='; \
     form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -40,12 +40,10 @@ impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let html = Html::new("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>")
             .text(self.title)
-            .markup("</title><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")
-            .markup(
-                "<meta name=\"color-scheme\" content=\"light dark\"><meta name=\"robots\" content=\"noindex\"><style>",
-            )
+            .markup(r#"</title><meta name="viewport" content="width=device-width, initial-scale=1">"#)
+            .markup(r#"<meta name="color-scheme" content="light dark"><meta name="robots" content="noindex"><style>"#)
             .markup(STYLE)
-            .markup("</style></head><body><main><p class=\"brand\">Countersign</p><h1>")
+            .markup(r#"</style></head><body><main><p class="brand">Countersign</p><h1>"#)
             .text(self.title)
             .markup("</h1>")
             .then(self.html)
@@ -76,28 +74,28 @@ impl IntoResponse for Page {
 /// What is wrong with a form. The fields that it is about name it as their description.
 pub(super) fn problem(problem: Option<&str>) -> Html {
     match problem {
-        Some(words) => Html::new("<p id=\"problem\" class=\"problem\" role=\"alert\">").text(words).markup("</p>"),
+        Some(words) => Html::new(r#"<p id="problem" class="problem" role="alert">"#).text(words).markup("</p>"),
         None => Html::default(),
     }
 }
 
 /// A secret to be copied. Without scripts there is no button, and a click selects the whole.
 pub(super) fn secret(label: &'static str, secret: &Secret) -> Html {
-    Html::new("<section class=\"secret\" aria-label=\"")
+    Html::new(r#"<section class="secret" aria-label=""#)
         .markup(label)
-        .markup("\"><code id=\"secret\" translate=\"no\">")
+        .markup(r#""><code id="secret" translate="no">"#)
         .text(secret.expose())
-        .markup("</code><button type=\"button\" id=\"copy\" hidden>Copy</button></section>")
-        .markup("<p id=\"copied\" class=\"aside\" role=\"status\"></p>")
+        .markup(r#"</code><button type="button" id="copy" hidden>Copy</button></section>"#)
+        .markup(r#"<p id="copied" class="aside" role="status"></p>"#)
 }
 
 /// A page that says what went wrong, and leads back.
 fn message(status: StatusCode, title: &'static str, words: &'static str) -> Page {
     let html = Html::new("<p>")
         .markup(words)
-        .markup("</p><p><a href=\"")
+        .markup(r#"</p><p><a href=""#)
         .markup(LOG_IN)
-        .markup("\">Connect a command line</a></p>");
+        .markup(r#"">Connect a command line</a></p>"#);
     Page::new(status, title, html)
 }
 

@@ -23,6 +23,11 @@ async fn log_in(browser: &Browser<'_>, email: &str, key: &str, account: Option<&
     browser.send(LOG_IN, &fields).await
 }
 
+/// How many fields are said to be wrong.
+fn count_wrong(page: &Page) -> usize {
+    page.html.matches(" aria-invalid=\"true\"").count()
+}
+
 /// Asserts that a form was not taken, why, and that there is another one.
 #[track_caller]
 fn assert_again(page: &Page, status: u16, problem: &str) {
@@ -118,6 +123,7 @@ fn a_wrong_address_and_a_wrong_key_look_the_same() {
         let wrong_key = log_in(&world.browser(), MEMBER, world.owner_global_key(), None).await;
         assert_again(&wrong_key, 401, "do not belong together");
         assert!(wrong_key.html.contains(&format!("value=\"{MEMBER}\"")), "the address is kept");
+        assert_eq!(count_wrong(&wrong_key), 2, "either may be");
         let nobody = log_in(&world.browser(), "nobody@example.com", member_key, None).await;
         assert_eq!(nobody.status, 401);
         assert_eq!(blank(wrong_key, MEMBER), blank(nobody, "nobody@example.com"));
@@ -192,6 +198,7 @@ fn whoever_has_several_accounts_chooses_one() {
         world.prefactor().put(&format!("/account/{}", world.account_pfid), &name).await.ok();
         let page = log_in(&world.browser(), email, key, None).await;
         assert_again(&page, 422, "Choose one");
+        assert_eq!(count_wrong(&page), 0);
         for part in
             [&world.account_pfid, &world.foreign_account_pfid, "&lt;b&gt;&quot;R&amp;D&quot;&lt;/b&gt;", "Other"]
         {
@@ -211,6 +218,24 @@ fn whoever_has_several_accounts_chooses_one() {
     });
 }
 
+/// More accounts than anybody would look through are not offered by name.
+#[test]
+fn whoever_has_very_many_accounts_names_one() {
+    on_sqlite(async |world| {
+        for number in 0..199 {
+            world.ops().create_account(&Caller::Operator, &format!("Account {number}")).await.unwrap();
+        }
+        let (email, key) = (OWNER_EMAIL, world.owner_global_key());
+        let page = log_in(&world.browser(), email, key, None).await;
+        assert_again(&page, 422, "Choose one");
+        assert!(page.html.contains("<input id=\"account\"") && !page.html.contains("<option"), "{}", page.html);
+        let page = log_in(&world.browser(), email, key, Some("\"><script>")).await;
+        assert_again(&page, 403, "no such account");
+        assert!(!page.html.contains("\"><script>"));
+        assert!(log_in(&world.browser(), email, key, Some(&world.foreign_account_pfid)).await.secret.is_some());
+    });
+}
+
 #[test]
 fn another_s_account_is_as_good_as_none() {
     on_both(async |world| {
@@ -225,6 +250,7 @@ fn another_s_account_is_as_good_as_none() {
         for account in &foreign {
             let page = log_in(&world.browser(), MEMBER, world.member_global_key(), Some(account)).await;
             assert_again(&page, 403, "no such account");
+            assert_eq!(count_wrong(&page), 1);
             assert!(page.html.contains(&world.account_pfid), "their own is offered");
             assert!(!page.html.contains(account.as_str()) && !page.html.contains("Other"), "{}", page.html);
         }
