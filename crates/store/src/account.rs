@@ -77,12 +77,6 @@ async fn find(connection: &mut AnyConnection, id: &AccountId) -> Result<Option<A
     row.as_ref().map(read).transpose()
 }
 
-async fn find_by_pfid(connection: &mut AnyConnection, pfid: &AccountPfid) -> Result<Option<Account>, Error> {
-    let query = sqlx::query(concat!("SELECT ", columns!(), " FROM account WHERE pfid = $1"));
-    let row = query.bind(pfid.to_string()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
-}
-
 /// Every change of an account after `from`.
 pub(crate) const CHANGES: &str = "SELECT id, pfid, revision FROM account WHERE revision > $1 ORDER BY revision, id";
 
@@ -108,7 +102,9 @@ impl Store {
     ///
     /// When the database can't be read.
     pub async fn find_account_by_pfid(&self, pfid: &AccountPfid) -> Result<Option<Account>, Error> {
-        find_by_pfid(&mut *self.reader().await?, pfid).await
+        let query = sqlx::query(concat!("SELECT ", columns!(), " FROM account WHERE pfid = $1")).bind(pfid.to_string());
+        let row = query.fetch_optional(&mut *self.reader().await?).await?;
+        row.as_ref().map(read).transpose()
     }
 
     /// Accounts, oldest first.
@@ -150,16 +146,6 @@ impl Tx {
     /// When the database can't be read.
     pub async fn find_account(&mut self, id: &AccountId) -> Result<Option<Account>, Error> {
         let found = find(self.reading(), id).await;
-        self.noting(found)
-    }
-
-    /// The account with this PFID.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read.
-    pub async fn find_account_by_pfid(&mut self, pfid: &AccountPfid) -> Result<Option<Account>, Error> {
-        let found = find_by_pfid(self.reading(), pfid).await;
         self.noting(found)
     }
 

@@ -177,19 +177,6 @@ impl Store {
         }
         Ok(tokens)
     }
-
-    /// How many management tokens there are.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read.
-    pub async fn count_management_tokens(&self, filter: &ManagementTokenFilter) -> Result<u64, Error> {
-        let query = sqlx::query(concat!("SELECT COUNT(*)", filter!()))
-            .bind(filter.account.map(|account| account.to_string()))
-            .bind(filter.user.map(|user| user.to_string()));
-        let row = query.fetch_one(&mut *self.reader().await?).await?;
-        Columns::of("management_token", &row).count()
-    }
 }
 
 impl Tx {

@@ -8,10 +8,10 @@ use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, ServiceTokenId, ZoneId};
 use countersign_token::service_token::{Name, Owner, ServiceToken, fold};
 use countersign_token::time::Timestamp;
+use sqlx::Any;
 use sqlx::AnyConnection;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, Row as _};
 
 use crate::bulk::{Binding, Bulk};
 use crate::error::Error;
@@ -419,21 +419,6 @@ impl Tx {
         self.execute(query, 1).await?;
         self.count_service_tokens_by(*owner, -1);
         Ok(())
-    }
-
-    /// The revision that the service token with this id was last changed at, also when it was deleted since.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read.
-    pub async fn service_token_revision(&mut self, id: &ServiceTokenId) -> Result<Option<Revision>, Error> {
-        self.settle_service_tokens().await?;
-        let query = sqlx::query("SELECT revision FROM service_token WHERE id = $1").bind(id.to_string());
-        let row = query.fetch_optional(self.reading()).await.map_err(Error::from);
-        match self.noting(row)? {
-            Some(row) => Ok(Some(Revision::new(row.try_get(0).map_err(Error::from)?))),
-            None => Ok(None),
-        }
     }
 }
 

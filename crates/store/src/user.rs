@@ -96,7 +96,7 @@ fn read(row: &AnyRow) -> Result<User, Error> {
     })
 }
 
-/// The members of an account. Its partition is not theirs if they came from another account, so their order is their own.
+/// The members of an account. No index serves their order: there are few.
 const MEMBERS: Source<User> = Source {
     table: "app_user",
     columns: columns!(),
@@ -188,18 +188,6 @@ impl Store {
                 .bind(offset);
         let rows = query.fetch_all(&mut *self.reader().await?).await?;
         rows.iter().map(read).collect()
-    }
-
-    /// How many users there are.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read.
-    pub async fn count_users(&self, filter: &UserFilter) -> Result<u64, Error> {
-        let query =
-            sqlx::query(concat!("SELECT COUNT(*)", filter!())).bind(filter.account.map(|account| account.to_string()));
-        let row = query.fetch_one(&mut *self.reader().await?).await?;
-        Columns::of("app_user", &row).count()
     }
 
     /// The user with this PFID, if it is a member of this account.

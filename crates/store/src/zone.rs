@@ -3,7 +3,6 @@
 use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, UserId, ZoneId};
 use countersign_token::time::Timestamp;
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use crate::Page;
@@ -59,12 +58,6 @@ fn read(row: &AnyRow) -> Result<Zone, Error> {
     })
 }
 
-async fn find(connection: &mut AnyConnection, id: &ZoneId) -> Result<Option<Zone>, Error> {
-    let query = sqlx::query(concat!("SELECT ", columns!(), " FROM zone WHERE id = $1"));
-    let row = query.bind(id.to_string()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
-}
-
 /// Every change of a zone after `from`.
 pub(crate) const CHANGES: &str = "SELECT id, account_id, revision FROM zone WHERE revision > $1 ORDER BY revision, id";
 
@@ -81,7 +74,9 @@ impl Store {
     ///
     /// When the database can't be read.
     pub async fn find_zone(&self, id: &ZoneId) -> Result<Option<Zone>, Error> {
-        find(&mut *self.reader().await?, id).await
+        let query = sqlx::query(concat!("SELECT ", columns!(), " FROM zone WHERE id = $1")).bind(id.to_string());
+        let row = query.fetch_optional(&mut *self.reader().await?).await?;
+        row.as_ref().map(read).transpose()
     }
 
     /// Zones, oldest first.
@@ -118,16 +113,6 @@ impl Store {
 }
 
 impl Tx {
-    /// The zone with this id.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read.
-    pub async fn find_zone(&mut self, id: &ZoneId) -> Result<Option<Zone>, Error> {
-        let found = find(self.reading(), id).await;
-        self.noting(found)
-    }
-
     /// Adds a zone.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use countersign_store::{ApiTokenColumn, Environment, Error, Nulls, Order, Page};
 use countersign_token::api_token::{Action, After, ApiToken, ApiTokenScope, ApiTokenStatus};
 use countersign_token::digest::BearerKind;
-use countersign_token::feed::{Revision, Subject};
+use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, ApiTokenId};
 use countersign_token::index::{Index, SeenMark, SeenSubject};
 use countersign_token::time::Timestamp;
@@ -214,7 +214,11 @@ fn new_index(world: &World) -> Index {
 
 async fn loaded(world: &World, store: &Open) -> Index {
     let index = new_index(world);
-    store.load(&mut |change| index.apply(&change)).await.unwrap();
+    let mut take = |change: Change| {
+        assert!(!matches!(change.subject, Subject::ApiToken { deleted: true, .. }), "what has ended is left out");
+        index.apply(&change);
+    };
+    store.load(&mut take).await.unwrap();
     index
 }
 

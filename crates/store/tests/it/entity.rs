@@ -133,7 +133,7 @@ async fn users(world: World) {
     assert!(store.find_user_by_email("nobody@example.com").await.unwrap().is_none());
     assert_eq!(store.list_users(&UserFilter::default(), Page::ALL).await.unwrap().len(), 2);
     let nowhere = UserFilter { account: Some(AccountId::generate(&world.entropy)) };
-    assert_eq!(store.count_users(&nowhere).await.unwrap(), 0);
+    assert!(store.list_users(&nowhere, Page::ALL).await.unwrap().is_empty());
     let twin = world.user("Owner@EXAMPLE.com");
     let outcome = change!(store, [twin], |tx| tx.insert_user(&twin));
     assert!(matches!(outcome, Err(Error::Conflict { .. })), "{outcome:?}");
@@ -201,7 +201,6 @@ async fn management_tokens(world: World) {
     let ids = async |account: Option<AccountId>, user: Option<UserId>| {
         let filter = ManagementTokenFilter { account, user };
         let listed = store.list_management_tokens(&filter, Page::ALL).await.unwrap();
-        assert_eq!(store.count_management_tokens(&filter).await.unwrap(), listed.len() as u64);
         listed.into_iter().map(|token| (token.id, token.grants.len())).collect::<Vec<_>>()
     };
     let both = [(of_user.id, 2), (of_account.id, 0)];
@@ -269,8 +268,6 @@ async fn service_tokens(world: World) {
     assert!(store.find_service_token(&owner, &id).await.unwrap().is_none());
     let again = change!(store, [], |tx| tx.delete_service_token(&owner, &id, at(11)));
     assert!(matches!(again, Err(Error::Rows { .. })), "{again:?}");
-    let revision = change!(store, [], |tx| tx.service_token_revision(&id)).unwrap();
-    assert_eq!(revision.map(|revision| revision.get()), Some(4), "of the deletion");
 }
 
 async fn what_cannot_be_read_names_its_place(world: World) {
