@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use countersign_token::entropy::Entropy;
 use countersign_token::feed::Freshness;
@@ -15,7 +15,6 @@ use countersign_token::index::Index;
 use countersign_token::time::Clock;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use prometheus_client::metrics::counter::Counter;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
@@ -69,16 +68,21 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(app.clone());
-    let (one, other) = (app.metrics.management_panics.clone(), app.metrics.management_panics.clone());
+    // Each dialect says in its own words that a handler panicked.
+    let catch = |answer: fn() -> Response| {
+        let panics = app.metrics.management_panics.clone();
+        CatchPanicLayer::custom(move |panic| {
+            panics.inc();
+            panicked(panic);
+            answer()
+        })
+    };
+    let prefactor = prefactor::router(app.clone()).layer(catch(|| prefactor::Error::Internal.into_response()));
     cloudflare::router(app.clone())
         .merge(connect::router(app.clone()))
         .merge(health)
-        .layer(CatchPanicLayer::custom(move |panic| panicked(&one, panic, cloudflare::Error::Internal)))
-        .nest_service(
-            prefactor::PREFIX,
-            prefactor::router(app.clone())
-                .layer(CatchPanicLayer::custom(move |panic| panicked(&other, panic, prefactor::Error::Internal))),
-        )
+        .layer(catch(|| cloudflare::Error::Internal.into_response()))
+        .nest_service(prefactor::PREFIX, prefactor)
         .layer(middleware::from_fn(body::arrive))
         .layer(middleware::from_fn_with_state(app, accompany))
 }
@@ -108,17 +112,14 @@ impl App {
     }
 }
 
-/// Each dialect says in its own words that a handler panicked.
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
-fn panicked(panics: &Counter, panic: Box<dyn Any + Send + 'static>, answer: impl IntoResponse) -> Response {
-    panics.inc();
+fn panicked(panic: Box<dyn Any + Send + 'static>) {
     let words = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("a panic without words");
     tracing::error!(panic = words, "a handler panicked");
-    answer.into_response()
 }
 
 /// Gives every request an id, every answer its headers, and the log one line.
