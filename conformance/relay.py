@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from wire import PATIENCE, Listener
 
+# A document about the API, and no answer of it.
+DOCUMENT = "/api/v1/openapi"
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 # The codes of a whole answer, with the statuses that may carry each.
 STATUSES = {
@@ -114,6 +116,7 @@ class Relay(Listener):
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def setup(self):
                 super().setup()
@@ -156,7 +159,7 @@ class Relay(Listener):
 
     def _note(self, sent):
         self.sent.append(sent)
-        if not sent.path.startswith("/api/v1/"):
+        if not sent.path.startswith("/api/v1/") or sent.path == DOCUMENT:
             return
         try:
             check_answer(sent)

@@ -1,7 +1,7 @@
 // Stands in for Prefactor's command line, which no registry has: its commands, requests, output and exit statuses, over
 // the HTTP client that it is built on.
 
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { parseArgs } from 'node:util';
 import { HttpClient, HttpClientError } from '@prefactor/core';
@@ -30,16 +30,14 @@ function connect({ base_url, api_key }) {
     retryMultiplier: 2,
     retryOnStatusCodes: RETRIED,
   });
-  return (method, path, body) =>
-    client.request(`/api/v1${path}`, { method, body, headers: { 'X-Prefactor-SDK': '@prefactor/cli@0.2.0 @prefactor/core@0.4.3' } });
+  const headers = { 'X-Prefactor-SDK': '@prefactor/cli@0.2.0 @prefactor/core@0.4.3' };
+  return (method, path, body) => client.request(`/api/v1${path}`, { method, body, headers });
 }
 
 // Profiles lie beside the work; the environment counts only where nobody chose a profile and none is the default one.
 const profiles = existsSync(PROFILES) ? JSON.parse(readFileSync(PROFILES, 'utf8')) : {};
 
-function save(name, profile) {
-  writeFileSync(PROFILES, JSON.stringify({ ...profiles, [name]: profile }, null, 2), { mode: 0o600 });
-}
+const save = (all) => writeFileSync(PROFILES, JSON.stringify(all, null, 2), { mode: 0o600 });
 
 function chosen() {
   const named = options.profile ?? process.env.PREFACTOR_PROFILE;
@@ -104,7 +102,8 @@ async function setup(agent) {
   if (deployments.length === 0) {
     const [account] = items(await send('GET', '/account'));
     const [environment] = items(await send('GET', `/environment?${new URLSearchParams({ account_id: account.id })}`));
-    deployment = (await send('POST', '/agent_deployment', { details: { agent_id: agent, environment_id: environment.id } })).details;
+    const details = { agent_id: agent, environment_id: environment.id };
+    deployment = (await send('POST', '/agent_deployment', { details })).details;
   }
   if (!deployment) throw new Error(`Unable to choose an agent deployment for '${agent}'.`);
   const { environment_id } = deployment;
@@ -122,7 +121,7 @@ async function login() {
   const api_key = (await lines.question('Paste your API token here: ')).trim();
   lines.close();
   if (!api_key) throw new Error('No API token provided. Please paste a valid token.');
-  save('default', { api_key, base_url });
+  save({ ...profiles, default: { api_key, base_url } });
   return "Authentication successful. Credentials saved to the 'default' profile.";
 }
 
@@ -134,13 +133,12 @@ const commands = {
   login,
   setup,
   'profiles add': (name, base_url) => {
-    save(name, { api_key: need('api-token'), base_url: new URL(base_url) && base_url });
+    save({ ...profiles, [name]: { api_key: need('api-token'), base_url: new URL(base_url) && base_url } });
     return `Profile '${name}' saved.`;
   },
   'profiles remove': (name) => {
     const { [name]: gone, ...left } = profiles;
-    rmSync(PROFILES);
-    for (const [kept, profile] of Object.entries(left)) save(kept, profile);
+    save(left);
     return `Profile '${name}' ${gone ? 'removed' : 'not found'}.`;
   },
   'accounts list': () => request('GET', '/account'),
@@ -158,7 +156,8 @@ const commands = {
   'agents retrieve': (id) => request('GET', `/agent/${id}`),
   'agents create': () => {
     checkId();
-    return request('POST', '/agent', { details: { name: need('name'), ...given('account_id', 'environment_id', 'description', 'id') } });
+    const details = { name: need('name'), ...given('account_id', 'environment_id', 'description', 'id') };
+    return request('POST', '/agent', { details });
   },
   'agents update': (id) => request('PUT', `/agent/${id}`, { details: given('name', 'description') }),
   'agents delete': (id) => remove(`/agent/${id}`),

@@ -50,7 +50,8 @@ class Lists(Case):
                   {"token_scope": "agent_deployment", "environment_id": environment["id"], "agent_id": agent["id"]})
 
         async def one(number):
-            created, token = await self.create(**scopes[number % 3], expires_at=from_now(days=1 + number * 7 % 50).isoformat())
+            expires_at = from_now(days=1 + number * 7 % 50).isoformat()
+            created, token = await self.create(**scopes[number % 3], expires_at=expires_at)
             if number % 5 == 0:
                 await self.connect(token).validate_token()
             if number % 4 == 0:
@@ -173,7 +174,8 @@ class Lists(Case):
                        {"sorting[field]": "id", "sorting[direction]": "sideways"}, {"sorting[direction]": "sideways"},
                        {"sorting": "id", "sorting[field]": "id"}, {"sorting": "{"}):
             with self.subTest(**params):
-                error = await self.fails(prefactor_http.PrefactorValidationError, 422, "validation_errors", self.listed(**params))
+                error = await self.fails(prefactor_http.PrefactorValidationError, 422, "validation_errors",
+                                         self.listed(**params))
                 self.assertIn("sorting", error.errors)
 
     async def test_other_lists_are_paged_too(self):

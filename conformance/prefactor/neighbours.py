@@ -8,6 +8,7 @@ from prefactor_http.models.bulk import BulkItem, BulkRequest
 import wire
 from api import NOBODY, RELAY, Case, check_id, check_time, key
 from installation import LIVE
+from relay import DOCUMENT
 
 PARTITION = pfid.extract_partition(LIVE.account_pfid)
 
@@ -29,6 +30,7 @@ class Neighbour(Case):
         self.assertEqual(pfid.extract_partition(one["id"]), PARTITION)
         if kind != "account":
             self.assertEqual(one["account_id"], LIVE.account_pfid)
+        if kind not in ("account", "environment"):
             check_time(one["inserted_at"])
             check_time(one["updated_at"])
         self.assertEqual({name: one[name] for name in ("type", *fields)}, {"type": kind, **fields})
@@ -43,8 +45,9 @@ class Places(Neighbour):
         self.assertEqual(await self.show("/environment", made["id"]), made)
         self.assertEqual((await self.listed_ids("/environment"))[:2], [made["id"], plain["id"]])
         renamed = await self.update("/environment", made["id"], name="renamed")
-        self.assertEqual({**renamed, "updated_at": made["updated_at"]}, {**made, "name": "renamed"})
-        cleared = await self.update("/environment", made["id"], description=None, external_identifier=None, purpose="production")
+        self.assertEqual(renamed, {**made, "name": "renamed"})
+        cleared = await self.update("/environment", made["id"], description=None, external_identifier=None,
+                                    purpose="production")
         self.looks(cleared, "environment", name="renamed", description=None, purpose="production", external_identifier=None)
         self.assertEqual((await self.call("DELETE", f"/environment/{made['id']}"))["details"]["id"], made["id"])
         await self.absent(self.show("/environment", made["id"]))
@@ -54,7 +57,8 @@ class Places(Neighbour):
         for path in ("/environment", "/agent"):
             chosen = pfid.generate(PARTITION)
             self.assertEqual((await self.make(path, name="chosen", id=chosen))["id"], chosen)
-            for wrong in (chosen, pfid.generate(PARTITION ^ 1), "not-a-pfid", LIVE.account_pfid, pfid.generate(PARTITION).upper()):
+            for wrong in (chosen, pfid.generate(PARTITION ^ 1), "not-a-pfid", LIVE.account_pfid,
+                          pfid.generate(PARTITION).upper()):
                 with self.subTest(path=path, id=wrong):
                     await self.invalid(self.make(path, name="chosen", id=wrong), "invalid_value", "details", "id")
 
@@ -161,7 +165,8 @@ class Together(Neighbour):
         created, token = await self.create()
         keys = [key() for _ in range(7)]
         request = BulkRequest(items=[
-            BulkItem(_type="api_tokens/list", idempotency_key=keys[0], sorting="-id", pagination={"offset": 0, "page_size": 1}),
+            BulkItem(_type="api_tokens/list", idempotency_key=keys[0], sorting="-id",
+                     pagination={"offset": 0, "page_size": 1}),
             BulkItem(_type="api_tokens/create", idempotency_key=keys[1], details={"token_scope": "account"}),
             BulkItem(_type="api_tokens/suspend", idempotency_key=keys[2], api_token_id=created.id),
             BulkItem(_type="api_tokens/show", idempotency_key=keys[3], api_token_id=created.id),
@@ -169,7 +174,7 @@ class Together(Neighbour):
             BulkItem(_type="api_tokens/suspend", idempotency_key=keys[5], api_token_id=created.id),
             BulkItem(_type="api_tokens/activate", idempotency_key=keys[6], api_token_id=created.id)])
         answer = await self.client.bulk.execute(request)
-        self.assertEqual(list(answer.outputs), keys[:6])
+        self.assertEqual(answer.outputs.keys(), set(keys[:6]))
         outputs = [answer.outputs[one] for one in keys[:6]]
         self.assertEqual([one.status for one in outputs], ["success"] * 5 + ["error"])
         self.assertEqual([one["id"] for one in outputs[0].summaries], [created.id])
@@ -192,7 +197,7 @@ class Together(Neighbour):
     async def test_the_document(self):
         client = wire.Client(RELAY.server_port)
         self.addCleanup(client.close)
-        self.assertEqual(client.request(path="/api/v1/openapi").status, 200)
+        self.assertEqual(client.request(path=DOCUMENT).status, 200)
         document = self.sent[-1].answer
         self.assertRegex(document["openapi"], r"^3\.")
         self.assertLessEqual({"/api/v1/api_token", "/api/v1/ping", "/api/v1/environment", "/api/v1/bulk"},

@@ -108,7 +108,7 @@ class Race(Case):
 class UnderLoad(Case):
     """Clients keep asking the gate while their token changes: not one wrong answer, and none late."""
 
-    async def changes(self, demand, created, token, *steps):
+    async def changes(self, demand, token, *steps):
         """Does the steps, each a call and what the gate says from its return on; judges every answer in between."""
         load = Load(urllib.parse.urlsplit(LIVE.gate).port, [("Authorization", f"Bearer {token}")], f"/verify?{demand}")
         stop = asyncio.Event()
@@ -147,20 +147,20 @@ class UnderLoad(Case):
                        f"environment_id={LIVE.environment_id}"):
             with self.subTest(demand=demand):
                 created, token = await self.create(token_scope="environment", environment_id=LIVE.environment_id)
-                await self.changes(demand, created, token, *[
+                await self.changes(demand, token, *[
                     self.step("suspend", created.id, SUSPENDED), self.step("activate", created.id, ACTIVE)] * 8)
 
     async def test_revoked_and_deleted(self):
         created, token = await self.create()
-        await self.changes(f"account_id={LIVE.account_id}", created, token,
+        await self.changes(f"account_id={LIVE.account_id}", token,
                            self.step("suspend", created.id, SUSPENDED), self.step("activate", created.id, ACTIVE),
                            self.step("revoke", created.id, (401, "revoked")),
                            (lambda: self.delete(created.id), (401, "invalid")))
 
     async def test_an_environment_that_is_deleted(self):
         environment = await self.make("/environment", name="under load")
-        created, token = await self.create(token_scope="environment", environment_id=environment["id"])
-        await self.changes(f"environment_id={environment['id']}", created, token,
+        _, token = await self.create(token_scope="environment", environment_id=environment["id"])
+        await self.changes(f"environment_id={environment['id']}", token,
                            (lambda: self.call("DELETE", f"/environment/{environment['id']}"), (401, "invalid")))
 
     async def test_the_very_next_call_of_the_api(self):

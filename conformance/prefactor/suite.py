@@ -36,4 +36,5 @@ class Documented(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    sys.exit(report.run(*tokens.CASES, *lists.CASES, *refusals.CASES, *keys.CASES, *neighbours.CASES, *race.CASES, Documented))
+    parts = (tokens, lists, refusals, keys, neighbours, race)
+    sys.exit(report.run(*(case for part in parts for case in part.CASES), Documented))

@@ -53,21 +53,17 @@ class Creation(Case):
 
     async def test_only_where_it_belongs(self):
         other = await self.make("/environment", name="elsewhere")
-        elsewhere, _ = await self.create(token_scope="environment", environment_id=other["id"])
-        scoped, _ = await self.create(token_scope="environment", environment_id=LIVE.environment_id)
-        self.assertEqual((scoped.environment_id, elsewhere.environment_id), (LIVE.environment_id, other["id"]))
-        for details, demand, expected in (
-                ({"token_scope": "environment", "environment_id": other["id"]}, f"environment_id={LIVE.environment_id}", 403),
-                ({"token_scope": "environment", "environment_id": other["id"]}, f"environment_id={other['id']}", 200),
-                ({}, f"environment_id={other['id']}", 200),
-                ({}, f"account_id={LIVE.account_id}", 200),
-                ({}, f"account_id={LIVE.account_pfid}", 200),
-                ({}, f"account_id={LIVE.other.account_pfid}", 403),
-                ({}, f"environment_id={NOBODY}", 403),
-                ({}, f"zone_id={LIVE.zone_id}", 403)):
-            with self.subTest(details=details, demand=demand):
-                _, token = await self.create(**details)
-                self.assertEqual(self.gate(token, demand)[0], expected)
+        _, scoped = await self.create(token_scope="environment", environment_id=other["id"])
+        _, whole = await self.create()
+        here, there = f"environment_id={LIVE.environment_id}", f"environment_id={other['id']}"
+        for token, demand, expected in (
+                (scoped, here, 403), (scoped, there, 200), (scoped, f"account_id={LIVE.account_pfid}", 200),
+                (scoped, f"account_id={LIVE.account_pfid}&{there}", 200), (scoped, f"account_id={LIVE.account_pfid}&{here}", 403),
+                (whole, here, 200), (whole, there, 200), (whole, f"account_id={LIVE.account_id}", 200),
+                (whole, f"account_id={LIVE.account_pfid}", 200), (whole, f"account_id={LIVE.other.account_pfid}", 403),
+                (whole, f"environment_id={NOBODY}", 403), (whole, f"zone_id={LIVE.zone_id}", 403)):
+            with self.subTest(scoped=token is scoped, demand=demand):
+                self.assertEqual(self.gate(token, demand), (expected, None if expected == 200 else "not_permitted"))
 
     async def test_the_gate_names_the_token(self):
         created, token = await self.create(token_scope="environment", environment_id=LIVE.environment_id)
