@@ -1,7 +1,7 @@
 //! The operations: the only writer of credentials, shared by every dialect, the console and the commands.
 //!
 //! Each operation has the same shape. The right comes first, in the signature or on the first line. Then the time and
-//! whatever is random are drawn, once, because a write may run twice; then one [`commit`], which also waits until the
+//! whatever is random are drawn, once, because a write may run twice; then one commit, which also waits until the
 //! change is in force; then the answer. Nothing after the commit can turn success into an error.
 
 mod account;
@@ -112,7 +112,7 @@ pub struct Node {
     pub follower: follower::Handle,
     /// The node's index, for last-seen marks that the store has not been told yet.
     pub index: Arc<Index>,
-    /// What carries those marks, for an order that depends on them.
+    /// What carries those marks to the store.
     pub flusher: Flusher,
     /// Where pages ended, forgotten by the follower when rows go.
     pub pages: Arc<Pages>,
@@ -147,6 +147,14 @@ impl Ops {
     /// The key that marks the forms which this installation has handed out: on every node the same.
     pub fn form_key(&self) -> MacKey {
         self.key.form_key()
+    }
+
+    /// Tells the store of this node's last-seen marks: before it sorts by them, and before the index forgets tokens that
+    /// are shown further on.
+    async fn flush_marks(&self) {
+        if let Seat::Node(node) = &self.seat {
+            node.flusher.flush().await;
+        }
     }
 
     /// What the audit log says of a change that is made now; the detail is the caller's to add.

@@ -127,6 +127,7 @@ impl Ops {
         intent: Option<Intent<Agent>>,
         origin: &Origin,
     ) -> Result<Reply<Agent>, Error> {
+        self.flush_marks().await;
         let now = self.clock.now();
         let event = self.event_by(permit, "agent.delete", ("agent", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);
@@ -202,6 +203,7 @@ impl Ops {
         intent: Option<Intent<AgentDeployment>>,
         origin: &Origin,
     ) -> Result<Reply<AgentDeployment>, Error> {
+        self.flush_marks().await;
         let now = self.clock.now();
         let event = self.event_by(permit, "agent_deployment.delete", ("agent_deployment", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);

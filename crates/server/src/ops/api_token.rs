@@ -242,9 +242,8 @@ impl Ops {
         order: &Order<ApiTokenColumn>,
         page: Page,
     ) -> Result<Listed<ApiToken>, Error> {
-        if let (ApiTokenColumn::LastUsedAt, Seat::Node(node)) = (order.column, &self.seat) {
-            // The store sorts by what it knows, and the rows will show what this node knows.
-            node.flusher.flush().await;
+        if order.column == ApiTokenColumn::LastUsedAt {
+            self.flush_marks().await;
         }
         let Listed { rows, total } = self.store.list_api_tokens(&permit.account(), order, page).await?;
         Ok(Listed { rows: rows.into_iter().map(|token| self.seat.with_last_used(token)).collect(), total })

@@ -196,6 +196,7 @@ impl Ops {
         intent: Option<Intent<Environment>>,
         origin: &Origin,
     ) -> Result<Reply<Environment>, Error> {
+        self.flush_marks().await;
         let now = self.clock.now();
         let event = self.event_by(permit, "environment.delete", ("environment", id.to_string()), origin);
         let (account, id) = (permit.account(), *id);
