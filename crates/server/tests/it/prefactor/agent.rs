@@ -12,7 +12,7 @@ fn an_agents_life() {
         let now = world.now().to_string();
         let agent = caller.post("/agent", &json!({"details": {"name": "N"}})).await.details();
         let expected = json!({
-            "type": "agent", "id": agent["id"], "account_id": world.account_pfid, "name": "N",
+            "type": "agent", "id": agent["id"], "account_id": world.account_pfid, "name": "N", "status": "active",
             "inserted_at": now, "updated_at": now,
         });
         assert_eq!(agent, expected);

@@ -116,13 +116,13 @@ fn the_first_error_ends_it() {
         ] {
             let before = caller.count("/agent").await;
             let items = json!([
-                item("agents/create", &format!("before {before}"), json!({"details": {"name": "a"}})),
+                item("agents/create", &format!("before it {before}"), json!({"details": {"name": "a"}})),
                 item(kind, "the one that fails", parameters),
-                item("agents/create", &format!("after {before}"), json!({"details": {"name": "b"}})),
+                item("agents/create", &format!("after it {before}"), json!({"details": {"name": "b"}})),
             ]);
             let outputs = run(&caller, &items).await;
             assert_eq!(outputs.as_object().unwrap().len(), 2, "{outputs}");
-            assert_eq!(outputs[format!("before {before}")]["status"], "success");
+            assert_eq!(outputs[format!("before it {before}")]["status"], "success");
             let error = &outputs["the one that fails"];
             assert_eq!((&error["status"], &error["code"]), (&json!("error"), &json!(code)), "{error}");
             assert!(error["message"].is_string());
@@ -140,9 +140,9 @@ fn scoped_tokens_may_what_they_may() {
         let outputs = run(
             &holder,
             &json!([
-                item("pfid/generate", "12345678", json!({"count": 2})),
+                item("pfids/generate", "12345678", json!({"count": 2})),
                 item("api_tokens/list", "123456789", json!({})),
-                item("pfid/generate", "1234567890", json!({"count": 2})),
+                item("pfids/generate", "1234567890", json!({"count": 2})),
             ]),
         )
         .await;

@@ -158,7 +158,8 @@ fn creating_showing_updating() {
             assert_eq!(details, expected);
             assert_eq!(caller.get(&path).await.details(), expected);
         }
-        for details in [json!({"name": null}), json!({"name": ""}), json!({"name": 5}), json!({"name": "\u{0}"})] {
+        assert_eq!(update(json!({"name": null, "purpose": null})).await.details(), expected, "neither can be cleared");
+        for details in [json!({"name": ""}), json!({"name": 5}), json!({"name": "\u{0}"})] {
             update(details).await.invalid_parameter("details");
         }
         for purpose in [json!("galaxy"), json!(""), json!(5), json!("Production")] {

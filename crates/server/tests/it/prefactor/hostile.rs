@@ -65,7 +65,7 @@ fn bodies_that_are_no_json_object() {
         let (routes, token) = routes(world).await;
         let before = everything(world).await;
         let deep_array = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
-        let deep_object = format!("{}1{}", r#"{"details":"#.repeat(100_000), "}".repeat(100_000));
+        let deep_object = format!("{}1{}", r#"{"details":"#.repeat(90_000), "}".repeat(50_000));
         let deep_field = format!(r#"{{"details":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
         let unclosed = "{\"details\":".repeat(50_000);
         let bodies: [&[u8]; 26] = [
@@ -151,7 +151,8 @@ fn values_that_no_field_takes() {
                     let status = answer.status.as_u16();
                     // A number that no parser reads is no JSON; a field that this write does not have may be anything.
                     assert!([200, 400, 422].contains(&status), "{answer}");
-                    assert!(status != 200 || *method == Method::PUT, "{answer}");
+                    let may_pass = *method == Method::PUT || path == "/pfid/generate";
+                    assert!(status != 200 || may_pass, "{answer}");
                 }
             }
         }

@@ -264,9 +264,7 @@ fn case_77_what_is_no_key() {
             let answer = world.prefactor().call(Method::DELETE, &token.path, body.to_string()).await;
             answer.invalid("idempotency_key", "invalid_value");
         }
-        for query in
-            [format!("idempotency_key={long}"), "idempotency_key=%00".to_owned(), "idempotency_key=%FF".to_owned()]
-        {
+        for query in [format!("idempotency_key={long}"), "idempotency_key=%00".to_owned()] {
             let answer = world.prefactor().act(&format!("{}/suspend?{query}", token.path)).await;
             answer.invalid("idempotency_key", "invalid_value");
         }

@@ -20,7 +20,9 @@ fn an_invites_life() {
         assert!(invite["invite_url"].as_str().unwrap().contains(token), "{invite}");
         let path = format!("/admin_user_invite/{id}");
         assert_eq!(caller.get(&path).await.details(), invite);
-        assert_eq!(caller.get("/admin_user_invite").await.summaries(), [invite.clone()]);
+        let mut row = invite.clone();
+        row.as_object_mut().unwrap().retain(|key, _| !["token", "invite_url"].contains(&key.as_str()));
+        assert_eq!(caller.get("/admin_user_invite").await.summaries(), [row]);
         world.restart().await;
         let caller = world.prefactor();
         assert_eq!(caller.get(&path).await.details(), invite, "the same token whenever it is worked out");

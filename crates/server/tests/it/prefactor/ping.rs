@@ -9,8 +9,13 @@ use crate::world::{HOUR, on_both};
 #[test]
 fn case_01_a_ping() {
     on_both(async |world| {
-        let body = world.prefactor().get("/ping").await.ok();
-        assert_eq!(body, json!({"status": "success", "details": {"token_type": "api"}}));
+        for (caller, account) in
+            [(world.prefactor(), &world.account_pfid), (world.foreign_prefactor(), &world.foreign_account_pfid)]
+        {
+            let body = caller.get("/ping").await.ok();
+            let details = json!({"token_type": "api", "account_id": account});
+            assert_eq!(body, json!({"status": "success", "details": details}));
+        }
     });
 }
 

@@ -139,6 +139,7 @@ fn account_tokens_reach_all_of_it() {
 #[test]
 fn account_tokens_are_equals() {
     on_both(async |world| {
+        let first = world.prefactor().ids("/api_token").await[0].clone();
         let short =
             world.prefactor().create(json!({"token_scope": "account", "expires_at": world.after(crate::world::HOUR)}));
         let short = short.await;
@@ -146,7 +147,6 @@ fn account_tokens_are_equals() {
         let long = holder.create(json!({"token_scope": "account", "expires_at": "2099-01-01T00:00:00Z"})).await;
         world.assert_good(&long).await;
         assert_eq!(long.details["created_by_admin_user_id"], Value::Null);
-        let first = world.prefactor().ids("/api_token").await[0].clone();
         holder.act(&format!("/api_token/{first}/revoke")).await.ok();
         world.prefactor().get("/ping").await.refused(401, "bad_authtoken");
         world.nobody().with_token(&long.secret).do_to(&short, "suspend").await.ok();

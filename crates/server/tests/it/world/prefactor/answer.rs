@@ -147,10 +147,9 @@ impl Answer {
             }
         }
         secrets.assert_absent_from(&rest, &self.request);
-        let details = self.json.get("details").into_iter();
-        let summaries = self.json["summaries"].as_array().into_iter().flatten();
-        for object in details.chain(summaries).filter(|object| object["type"] == "admin_user_invite") {
-            secrets.derived(object["token"].as_str().unwrap());
+        let details = self.json.get("details").filter(|details| details["type"] == "admin_user_invite");
+        if let Some(invite) = details {
+            secrets.derived(invite["token"].as_str().unwrap());
         }
     }
 

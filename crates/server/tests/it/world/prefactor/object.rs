@@ -21,7 +21,7 @@ const API_TOKEN: [&str; 13] = [
 ];
 const ACCOUNT: [&str; 5] = ["type", "id", "name", "organisation_name", "purpose"];
 const ENVIRONMENT: [&str; 7] = ["type", "id", "account_id", "name", "description", "purpose", "external_identifier"];
-const AGENT: [&str; 6] = ["type", "id", "account_id", "name", "inserted_at", "updated_at"];
+const AGENT: [&str; 7] = ["type", "id", "account_id", "name", "status", "inserted_at", "updated_at"];
 const AGENT_DEPLOYMENT: [&str; 8] =
     ["type", "id", "account_id", "agent_id", "environment_id", "current_version_id", "inserted_at", "updated_at"];
 const ADMIN_USER: [&str; 10] = [
@@ -36,8 +36,7 @@ const ADMIN_USER: [&str; 10] = [
     "inserted_at",
     "updated_at",
 ];
-const ADMIN_USER_INVITE: [&str; 9] =
-    ["type", "id", "account_id", "email", "status", "token", "invite_url", "inserted_at", "updated_at"];
+const ADMIN_USER_INVITE: [&str; 7] = ["type", "id", "account_id", "email", "status", "inserted_at", "updated_at"];
 const PAGINATION: [&str; 9] = [
     "item_count",
     "page_size",
@@ -133,8 +132,10 @@ fn check_object(object: &Value, is_whole: bool, is_deleted: bool) -> Result<(), 
         "admin_user_invite" => ADMIN_USER_INVITE.to_vec(),
         other => return Err(format!("type {other}")),
     };
-    if kind == "api_token" && is_whole {
-        expected.push("available_actions");
+    match kind {
+        "api_token" if is_whole => expected.push("available_actions"),
+        "admin_user_invite" if is_whole => expected.extend(["token", "invite_url"]),
+        _ => {}
     }
     same_keys(map, &expected)?;
     check_ids(map, kind)?;
