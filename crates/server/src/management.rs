@@ -49,7 +49,7 @@ pub struct App {
     pub clock: Clock,
     /// For request ids.
     pub entropy: Entropy,
-    /// The address under which clients reach this server, if it was configured.
+    /// The address under which clients reach this server, without a slash at its end; `None` if it was not configured.
     pub public_url: Option<Arc<str>>,
 }
 
@@ -77,13 +77,15 @@ pub fn router(app: App) -> Router {
             answer()
         })
     };
-    let prefactor = prefactor::router(app.clone()).layer(catch(|| prefactor::Error::Internal.into_response()));
+    let prefactor = prefactor::router(app.clone())
+        .layer(middleware::from_fn(body::arrive))
+        .layer(catch(|| prefactor::Error::Internal.into_response()));
     cloudflare::router(app.clone())
         .merge(connect::router(app.clone()))
         .merge(health)
+        .layer(middleware::from_fn(body::arrive))
         .layer(catch(|| cloudflare::Error::Internal.into_response()))
         .nest_service(prefactor::PREFIX, prefactor)
-        .layer(middleware::from_fn(body::arrive))
         .layer(middleware::from_fn_with_state(app, accompany))
 }
 

@@ -30,7 +30,7 @@ fn with_token(call: &Call, mut answer: Answer) -> Result<Answer, Error> {
     let details = answer.body.get_mut("details").and_then(Value::as_object_mut).ok_or(Error::Internal)?;
     let id = details.get("id").and_then(Value::as_str).and_then(|id| id.parse::<InviteId>().ok());
     let token = call.app.ops.invite_token(&id.ok_or(Error::Internal)?);
-    let base = call.app.public_url.as_deref().unwrap_or_default().trim_end_matches('/');
+    let base = call.app.public_url.as_deref().unwrap_or_default();
     details.insert("invite_url".to_owned(), Value::from(format!("{base}{}", connect::invite_path(&token))));
     details.insert("token".to_owned(), Value::from(token));
     Ok(answer)

@@ -25,10 +25,10 @@ impl Shown {
 
     /// The caller, as this node knows them now: a call of several items asks before each.
     pub(super) fn authenticate(&self, app: &App) -> Result<Caller, Error> {
+        let Self(Some(token)) = self else { return Err(Error::NotAuthenticated) };
         if !app.is_fresh() {
             return Err(Error::Unavailable);
         }
-        let Self(Some(token)) = self else { return Err(Error::NotAuthenticated) };
         // The whole string is looked up, so that a token with any bit changed is another one.
         let holder = app.index.authenticate_bearer(BearerKind::ApiToken, token.expose(), app.clock.now());
         holder.map(Caller::Holder).ok_or(Error::BadAuthtoken)
