@@ -176,7 +176,7 @@ impl Server {
         ));
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
         let ops = Ops::of_node(store, key, clock.clone(), entropy.clone(), settings.secret_format, node);
-        let public_url = settings.public_url.as_deref().map(Arc::from);
+        let public_url = settings.public_url.as_deref().map(|url| Arc::from(url.trim_end_matches('/')));
         let router = management::router(App {
             ops,
             index,

@@ -25,7 +25,7 @@ impl Host {
     /// The address under which clients reach this server: as it is configured, or as this request's sender has reached it.
     pub(super) fn url(&self, configured: Option<&str>) -> Option<String> {
         match configured {
-            Some(url) => Some(url.trim_end_matches('/').to_owned()),
+            Some(url) => Some(url.to_owned()),
             None => self.0.as_ref().map(|host| format!("http://{host}")),
         }
     }
@@ -68,7 +68,7 @@ mod tests {
     fn a_configured_address_counts() {
         let host = Host(Some("localhost:8787".to_owned()));
         assert_eq!(host.url(None).as_deref(), Some("http://localhost:8787"));
-        assert_eq!(host.url(Some("https://cs.example.com/")).as_deref(), Some("https://cs.example.com"));
+        assert_eq!(host.url(Some("https://cs.example.com")).as_deref(), Some("https://cs.example.com"));
         assert_eq!(Host(None).url(None), None);
     }
 }

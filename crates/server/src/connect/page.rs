@@ -17,7 +17,7 @@ const SCRIPT: &str = include_str!("script.js");
 /// Nothing is loaded, nothing is framed, and a form is sent nowhere else. The two hashes are those of [`STYLE`] and
 /// [`SCRIPT`]; a test knows them.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-PNqVwd2rgt99KS9t+FX8yMg2Lm6A+r/6cTWGquYcFLM='; \
+    style-src 'sha256-ExZ/1gWBNX6j4+tMluHM1IHWOmH3u8aVaLZgWAqt1qs='; \
     script-src 'sha256-4wPl5GTHiVpHl5ErL3wVReZtc5FUaGZRWCAIDYzonSI='; \
     form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -101,7 +101,7 @@ fn message(status: StatusCode, title: &'static str, words: &'static str) -> Page
 
 pub(super) fn throttled(wait: Wait) -> Page {
     let minutes = wait.secs().div_ceil(60);
-    let html = Html::new("<p>There were too many wrong ones from where you are, or for this e-mail address. ")
+    let html = Html::new("<p>There were too many failed attempts from your network, or for this e-mail address. ")
         .markup("Try again in ")
         .text(&minutes.to_string())
         .markup(if minutes == 1 { " minute.</p>" } else { " minutes.</p>" });
