@@ -19,18 +19,19 @@ mod member;
 pub mod pages;
 mod pfid;
 mod service_token;
+mod signing_key;
 mod user;
 mod zone;
 
 use std::sync::Arc;
 
 use countersign_store::{AuditActor, AuditEvent, Store};
-use countersign_token::digest::{Digest, DigestKey, InstallationKey, MacKey};
+use countersign_token::digest::{DigestKey, InstallationKey, MacKey};
 use countersign_token::entropy::Entropy;
-use countersign_token::id::{AccountId, ClientId, UserId};
+use countersign_token::id::AccountId;
 use countersign_token::index::Index;
 use countersign_token::secret::SecretFormat;
-use countersign_token::time::{Clock, Timestamp};
+use countersign_token::time::Clock;
 
 pub use self::account::{Counts, CreatedAccount, UpdateAccount};
 pub use self::agent::{NewAgent, NewAgentDeployment};
@@ -191,20 +192,8 @@ impl Ops {
     }
 }
 
-/// The store learns of last-seen marks in batches; an answer has the newest.
 impl Seat {
-    fn last_seen(&self, client_id: &ClientId) -> Option<Timestamp> {
-        self.index()?.last_seen(client_id)
-    }
-
-    fn last_used(&self, digest: &Digest) -> Option<Timestamp> {
-        self.index()?.last_used(digest)
-    }
-
-    fn last_active(&self, user: &UserId) -> Option<Timestamp> {
-        self.index()?.last_active(user)
-    }
-
+    /// Where the newest last-seen marks are: the store learns of them in batches, and an answer has the newest.
     fn index(&self) -> Option<&Index> {
         match self {
             Self::Node(node) => Some(&node.index),
@@ -221,4 +210,10 @@ async fn require_account(store: &Store, id: &AccountId) -> Result<countersign_st
 /// Only who runs a command on the store administers the installation.
 fn require_administrator(by: &Caller) -> Result<AuditActor, Error> {
     if by.administers_installation() { Ok(by.actor()) } else { Err(Error::Forbidden) }
+}
+
+/// A row that holds what no operation ever wrote there.
+fn unreadable(table: &'static str, column: &str, key: &str, problem: &dyn std::fmt::Display) -> Error {
+    let (column, key, problem) = (column.to_owned(), key.to_owned(), problem.to_string());
+    countersign_store::Error::Inconsistent { table, column, key, problem }.into()
 }

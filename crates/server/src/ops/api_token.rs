@@ -19,8 +19,8 @@ use super::commit::{gives, takes_away};
 use super::field::invalid;
 use super::idempotency::{Intent, Outcome, Replay, Reply};
 use super::pfid::{require_agent, require_environment};
-use super::{Error, Ops, Seat};
-use crate::caller::{Administer, Caller, Origin, Permit};
+use super::{Error, Ops, Seat, unreadable};
+use crate::caller::{Administer, Origin, Permit};
 
 /// What a new API token is made of.
 #[derive(Clone, Debug)]
@@ -293,30 +293,6 @@ impl Ops {
         .await
     }
 
-    /// Signs new tokens with another key from now on, and returns its id. Tokens that there are stay good.
-    pub async fn rotate_signing_key(&self, by: &Caller) -> Result<String, Error> {
-        let actor = super::require_administrator(by)?;
-        let event = self.event(&actor, "signing_key.rotate", ("signing_key", String::new()), None, &Origin::default());
-        let (key_id, _) = self
-            .commit(gives, move |tx| {
-                let event = event.clone();
-                Box::pin(async move {
-                    let key_id = following(&tx.signing_key_id().await?)?;
-                    tx.update_signing_key_id(&key_id).await?;
-                    tx.record(AuditEvent { subject_id: key_id.clone(), ..event });
-                    Ok(key_id)
-                })
-            })
-            .await?;
-        Ok(key_id)
-    }
-
-    /// The id of the key that new tokens are signed with.
-    pub async fn signing_key_id(&self, by: &Caller) -> Result<String, Error> {
-        super::require_administrator(by)?;
-        Ok(self.store.signing_key_id().await?)
-    }
-
     pub(super) fn mint(&self, installation: InstallationId) -> Mint {
         Mint { installation, key: Arc::clone(&self.key), digest_key: self.digest_key.clone() }
     }
@@ -336,37 +312,16 @@ impl Ops {
 
     /// The token that a replayed request has made, whatever became of it.
     async fn replayed_api_token(&self, permit: &Permit<Administer>, replay: &Replay) -> Result<ApiToken, Error> {
-        let id = replay.subject.parse().map_err(|_| Error::NotFound)?;
+        let subject = &replay.subject;
+        let parsed: Result<ApiTokenId, _> = subject.parse();
+        let id = parsed.map_err(|problem| unreadable("idempotent_answer", "subject", subject, &problem))?;
         self.store.find_api_token_ever(&permit.account(), &id).await?.ok_or(Error::NotFound)
     }
 }
 
 impl Seat {
     fn with_last_used(&self, mut token: ApiToken) -> ApiToken {
-        token.last_used_at = token.last_used_at.max(self.last_used(&token.digest));
+        token.last_used_at = token.last_used_at.max(self.index().and_then(|index| index.last_used(&token.digest)));
         token
-    }
-}
-
-/// The id of the signing key that comes after another: they are counted.
-fn following(key_id: &str) -> Result<String, Error> {
-    let number = key_id.parse::<u64>().map_err(|problem| countersign_store::Error::Inconsistent {
-        table: "installation",
-        column: "signing_key_id".to_owned(),
-        key: key_id.to_owned(),
-        problem: problem.to_string(),
-    })?;
-    Ok(number.saturating_add(1).to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::following;
-
-    #[test]
-    fn signing_keys_are_counted() {
-        assert_eq!(following("1").unwrap(), "2");
-        assert_eq!(following("99").unwrap(), "100");
-        assert!(following("first").is_err());
     }
 }

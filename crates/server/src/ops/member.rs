@@ -93,7 +93,7 @@ impl Ops {
 
 impl Seat {
     fn with_last_active(&self, mut user: User) -> User {
-        user.last_active_at = user.last_active_at.max(self.last_active(&user.id));
+        user.last_active_at = user.last_active_at.max(self.index().and_then(|index| index.last_active(&user.id)));
         user
     }
 }

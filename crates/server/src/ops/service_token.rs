@@ -199,7 +199,7 @@ impl Ops {
     /// One token; [`Error::NotFound`] if this account or zone has none of that id.
     pub async fn find_service_token(&self, permit: &Permit<Read>, id: &ServiceTokenId) -> Result<ServiceToken, Error> {
         let found = self.store.find_service_token(&permit.owner(), id).await?;
-        found.map(|token| self.with_last_seen(token)).ok_or(Error::NotFound)
+        found.map(|token| self.seat.with_last_seen(token)).ok_or(Error::NotFound)
     }
 
     /// One page of the tokens of an account or a zone, oldest first.
@@ -227,7 +227,7 @@ impl Ops {
         {
             pages.remember(owner, list.page, list.per_page, start, last.id);
         }
-        Ok(ServiceTokens { tokens: tokens.into_iter().map(|token| self.with_last_seen(token)).collect(), total })
+        Ok(ServiceTokens { tokens: tokens.into_iter().map(|token| self.seat.with_last_seen(token)).collect(), total })
     }
 
     /// Merges `update` into a token. A higher secret version makes a new secret.
@@ -284,7 +284,7 @@ impl Ops {
                 })
             })
             .await?;
-        Ok(Changed { token: self.with_last_seen(token), secret: None, propagation })
+        Ok(Changed { token: self.seat.with_last_seen(token), secret: None, propagation })
     }
 
     async fn change_service_token(
@@ -312,11 +312,13 @@ impl Ops {
                 Box::pin(async move { change.run(tx).await })
             })
             .await?;
-        Ok(Changed { token: self.with_last_seen(token), secret: rotated.then_some(secret), propagation })
+        Ok(Changed { token: self.seat.with_last_seen(token), secret: rotated.then_some(secret), propagation })
     }
+}
 
+impl Seat {
     fn with_last_seen(&self, mut token: ServiceToken) -> ServiceToken {
-        token.last_seen_at = token.last_seen_at.max(self.seat.last_seen(&token.client_id));
+        token.last_seen_at = token.last_seen_at.max(self.index().and_then(|index| index.last_seen(&token.client_id)));
         token
     }
 }
