@@ -27,7 +27,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 START_SECONDS = 60
 STOP_SECONDS = 30
 # Every secret that can leave the server in clear; whole ones only, so that a documented prefix in a log is no finding.
-SECRETS = re.compile(r"\bcs(?:ec|at)_[0-9A-Za-z]{46}\b|\beyJ[\w-]+\.[\w-]+\.[\w-]+")
+SECRETS = re.compile(r"""
+    \bcs(?:ec|at)_[0-9A-Za-z]{46}\b      # of service tokens, and management tokens
+    | \beyJ[\w-]+\.[\w-]+\.[\w-]+       # API tokens
+    | \b[0-9a-z]{32}\.[0-9a-f]{64}\b     # of invites
+    | \b[0-9a-f]{37}\b                   # global keys
+""", re.VERBOSE)
 # What a suite's requests look like in the server's log, whichever dialect it speaks.
 REQUEST = re.compile(r"/access/service_tokens|/api/v1/")
 

@@ -9,6 +9,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import crash
 import keys
 import lists
 import neighbours
@@ -36,5 +37,5 @@ class Documented(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    parts = (tokens, lists, refusals, keys, neighbours, race)
+    parts = (tokens, lists, refusals, keys, neighbours, race, crash)
     sys.exit(report.run(*(case for part in parts for case in part.CASES), Documented))

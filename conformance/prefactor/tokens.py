@@ -1,6 +1,7 @@
 """The life of a token, from its creation to its deletion, by the API and at the gate."""
 
 import time
+import urllib.parse
 
 import pfid
 import prefactor_http
@@ -71,6 +72,22 @@ class Creation(Case):
         said = {name: answer.headers[f"Countersign-{name}"] for name in ("Kind", "Token-Id", "Account-Id", "Environment-Id")}
         self.assertEqual(said, {"Kind": "api_token", "Token-Id": created.id, "Account-Id": LIVE.account_pfid,
                                 "Environment-Id": LIVE.environment_id})
+
+    async def test_it_calls_the_other_dialect_while_it_is_good(self):
+        def status(token, account_id=LIVE.account_id):
+            client = wire.Client(urllib.parse.urlsplit(LIVE.management).port)
+            self.addCleanup(client.close)
+            bearer = [("Authorization", f"Bearer {token}")]
+            return client.request(bearer, path=f"/client/v4/accounts/{account_id}/access/service_tokens").status
+
+        created, token = await self.create()
+        self.assertEqual((status(token), status(token, LIVE.other.account_id)), (200, 403))
+        await self.act("suspend", created.id)
+        self.assertEqual(status(token), 401)
+        await self.act("activate", created.id)
+        self.assertEqual(status(token), 200)
+        _, scoped = await self.create(token_scope="environment", environment_id=LIVE.environment_id)
+        self.assertEqual(status(scoped), 403)
 
     async def test_use_shows_at_once(self):
         created, token = await self.create()

@@ -406,6 +406,9 @@ class Caller:
     def test_api_token(self):
         self.use_all({"authorization"}, api_token=LIVE.api_token)
 
+    def test_api_token_of_the_other_dialect(self):
+        self.use_all({"authorization"}, api_token=LIVE.account_token)
+
     def test_email_and_global_key(self):
         self.use_all({"x-auth-email", "x-auth-key"}, api_email=LIVE.email, api_key=LIVE.api_key)
 
