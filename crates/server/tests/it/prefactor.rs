@@ -26,7 +26,9 @@ mod read;
 mod replay;
 mod restart;
 mod scope;
+mod snapshot;
 mod sorting;
+mod sweep;
 
 /// A PFID that nobody has.
 const NOBODY: &str = "013xrzp12g3nqk8n7f8f9jbg8d18q7tm";

@@ -152,6 +152,37 @@ fn scoped_tokens_may_what_they_may() {
     });
 }
 
+/// Each item is a call of its own: a token that has taken itself away makes no more of them.
+#[test]
+fn a_token_that_revokes_itself_on_the_way() {
+    on_both(async |world| {
+        let token = world.token().await;
+        let holder = world.nobody().with_token(&token.secret);
+        let items = json!([
+            item("agents/create", "before it", json!({"details": {"name": "a"}})),
+            item("api_tokens/revoke", "the revoke", json!({"api_token_id": token.id})),
+            item("agents/create", "after it", json!({"details": {"name": "b"}})),
+        ]);
+        let outputs = run(&holder, &items).await;
+        assert_eq!(outputs["the revoke"]["details"]["status"], "revoked");
+        assert_eq!(outputs["after it"]["code"], "bad_authtoken", "{outputs}");
+        assert_eq!(world.prefactor().count("/agent").await, 1);
+        holder.post("/bulk", &json!({ "items": items })).await.refused(401, "bad_authtoken");
+    });
+}
+
+/// An id that an item names is a text.
+#[test]
+fn an_items_id() {
+    on_both(async |world| {
+        for (parameters, code) in [(json!({}), "required_value"), (json!({"api_token_id": 5}), "invalid_value")] {
+            let items = json!([item("api_tokens/show", "12345678", parameters)]);
+            let output = run(&world.prefactor(), &items).await["12345678"].clone();
+            assert_eq!(output["errors"]["api_token_id"]["code"], code, "{output}");
+        }
+    });
+}
+
 #[test]
 fn what_is_no_bulk_call() {
     on_both(async |world| {
@@ -178,6 +209,8 @@ fn what_is_no_bulk_call() {
         ] {
             caller.post("/bulk", &json!({ "items": items })).await.invalid_parameter("items");
         }
+        let many: Vec<Value> = (0..1001).map(|at| item("agents/list", &format!("key {at:04}"), json!({}))).collect();
+        caller.post("/bulk", &json!({ "items": many })).await.invalid("items", "invalid_value");
         caller.post("/bulk", &json!({})).await.invalid("items", "required_value");
         assert_eq!(caller.count("/agent").await, 0, "nothing of it was done");
         // Bulk calls do not nest.

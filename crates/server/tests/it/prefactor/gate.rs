@@ -195,15 +195,20 @@ fn the_gate_marks_what_it_admits() {
     });
 }
 
-/// A command in another process takes a token's environment away, and the running server has learned of it by then.
+/// Another process takes an environment away: when its call returns, the running server has learned of it.
 #[test]
-fn what_another_server_took_away() {
+fn what_another_process_takes_away() {
     on_both(async |world| {
-        let token = world.token().await;
+        let environment = world.new_environment().await;
+        let (token, account) = (world.environment_token(&environment).await, world.token().await);
         world.assert_good(&token).await;
-        world.prefactor().do_to(&token, "revoke").await.ok();
-        world.stop().await;
-        world.start().await;
-        world.assert_bad(&token, "revoked").await;
+        let outside = world.open_outside().await;
+        outside.delete_environment(world, &environment).await;
+        world.assert_bad(&token, "invalid").await;
+        outside.suspend(world, &account).await;
+        world.assert_bad(&account, "disabled").await;
+        outside.close().await;
+        assert_eq!(world.prefactor().show(&account).await["status"], "suspended");
+        world.prefactor().get(&format!("/environment/{environment}")).await.refused(404, "not_found");
     });
 }

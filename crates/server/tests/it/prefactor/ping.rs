@@ -78,11 +78,13 @@ fn case_04_garbage() {
             let answer = world.nobody().send(request).await;
             assert_eq!(answer.status, 401, "{answer}");
         }
-        // Secrets of other kinds.
+        // Secrets of other kinds: who holds them calls the other dialect.
         for secret in [world.writer_bearer(), world.owner_global_key()] {
-            let answer = world.nobody().with_token(secret).get("/ping").await;
-            assert!([200, 401].contains(&answer.status.as_u16()), "{answer}");
+            world.nobody().with_token(secret).get("/ping").await.refused(401, "bad_authtoken");
         }
+        let key = world.nobody().with("x-auth-email", crate::world::OWNER_EMAIL);
+        let key = key.with("x-auth-key", world.owner_global_key());
+        key.get("/ping").await.refused(401, "not_authenticated");
         let pair = world.issue_default().await;
         world.nobody().with_token(&pair.secret).get("/ping").await.refused(401, "bad_authtoken");
     });
@@ -109,6 +111,18 @@ fn case_08_an_empty_body_with_a_type() {
         typed.act(&format!("{}/suspend", token.path)).await.ok();
         typed.act(&format!("{}/revoke", token.path)).await.ok();
         typed.delete(&token.path).await.ok();
+    });
+}
+
+/// Two tokens are none, even if each is good.
+#[test]
+fn two_tokens() {
+    on_both(async |world| {
+        let token = world.account_token();
+        let twice = world.prefactor().with("authorization", &format!("Bearer {token}"));
+        twice.get("/ping").await.refused(401, "not_authenticated");
+        let beside = world.prefactor().with("authorization", "Basic x");
+        beside.get("/ping").await.refused(401, "not_authenticated");
     });
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use countersign_server::caller::{Caller, Origin};
+use countersign_server::caller::{Administer, Caller, Origin, Permit, Place};
 use countersign_server::config::Stale;
 use countersign_server::flusher::Flusher;
 use countersign_server::follower::{Follower, Promise};
@@ -14,6 +14,7 @@ use countersign_server::metrics::Metrics;
 use countersign_server::ops::pages::Pages;
 use countersign_server::ops::{Node, Ops};
 use countersign_store::{NodeId, Options, Store};
+use countersign_token::api_token::Action;
 use countersign_token::digest::InstallationKey;
 use countersign_token::entropy::Entropy;
 use countersign_token::feed::Freshness;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::World;
+use super::prefactor::Token;
 
 /// What serves a world at the moment.
 pub(crate) struct Server {
@@ -45,10 +47,24 @@ pub(crate) struct Outside {
 impl Outside {
     /// Deletes a token of account A, and returns when no server admits it any more.
     pub(crate) async fn delete(&self, world: &World, id: &str) {
-        let place = countersign_server::caller::Place::Account(world.account);
+        let place = Place::Account(world.account);
         let permit = Caller::Operator.permit(&world.server().app.index, place).unwrap();
         let changed = self.ops.delete_service_token(&permit, &id.parse().unwrap(), &Origin::default()).await.unwrap();
         assert!(changed.propagation.unwrap().complete);
+    }
+
+    /// Suspends an API token of account A, and returns when no server admits it any more.
+    pub(crate) async fn suspend(&self, world: &World, token: &Token) {
+        let id = token.id.parse().unwrap();
+        let reply = self.ops.act_on_api_token(&world.permit(), &id, Action::Suspend, None, &Origin::default()).await;
+        assert!(reply.unwrap().propagation.unwrap().complete);
+    }
+
+    /// Deletes an environment of account A, and returns when no server admits its tokens any more.
+    pub(crate) async fn delete_environment(&self, world: &World, id: &str) {
+        let id = id.parse().unwrap();
+        let reply = self.ops.delete_environment(&world.permit(), &id, None, &Origin::default()).await;
+        assert!(reply.unwrap().propagation.unwrap().complete);
     }
 
     /// When the store itself says that a token was last admitted.
@@ -73,6 +89,11 @@ impl World {
 
     fn key(&self) -> InstallationKey {
         InstallationKey::parse_hex(self.key.to_hex().expose()).unwrap()
+    }
+
+    /// The right of whoever runs a command on the store, on account A.
+    fn permit(&self) -> Permit<Administer> {
+        Caller::Operator.permit(&self.server().app.index, Place::Account(self.account)).unwrap()
     }
 
     async fn connect(&self) -> (Store, JoinHandle<()>) {
