@@ -119,6 +119,8 @@ class Agents(Neighbour):
         self.assertEqual((await agents.delete(made.id, key())).id, made.id)
         await self.absent(agents.get(made.id))
         await self.absent(agents.show(agent_id=made.id))
+        await self.invalid(agents.show(agent_id="not-a-pfid"), "invalid_value", "agent_id")
+        await self.invalid(agents.show(external_identifier="x"), "required_value", "agent_id")
 
     async def test_an_agent_takes_its_deployments_along(self):
         agent = await self.make("/agent", name="deployed")

@@ -61,7 +61,8 @@ operations! {
 
     GET    "/agent"                                             "agents/list"                agent::list;
     POST   "/agent"                                             "agents/create"              agent::create;
-    GET    "/agent/{agent_id}"                                  "agents/show"                agent::show;
+    GET    "/agent/show"                                        "agents/show"                agent::look_up;
+    GET    "/agent/{agent_id}"                                  "agents/get"                 agent::show;
     PUT    "/agent/{agent_id}"                                  "agents/update"              agent::update;
     DELETE "/agent/{agent_id}"                                  "agents/delete"              agent::delete;
 

@@ -38,6 +38,16 @@ pub(super) async fn show(call: Call) -> Result<Answer, Error> {
     Ok(call.found(&call.app.ops.find_agent(&permit, &call.id()?).await?))
 }
 
+/// The agent that a parameter names, as the Python client asks for it.
+pub(super) async fn look_up(call: Call) -> Result<Answer, Error> {
+    let mut fields = call.top();
+    let id = fields.required("agent_id", pfid);
+    fields.finish()?;
+    let id = AgentId::from(id?);
+    let permit = call.permit(None).await?;
+    Ok(call.found(&call.app.ops.find_agent(&permit, &id).await?))
+}
+
 pub(super) async fn create(call: Call) -> Result<Answer, Error> {
     let mut fields = call.details();
     let account = fields.optional("account_id", pfid);

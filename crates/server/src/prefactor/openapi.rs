@@ -26,6 +26,8 @@ enum Takes {
     List,
     /// The same, of one agent.
     ListOfAgent,
+    /// The id of an agent.
+    Agent,
     /// An idempotency key.
     Key,
     /// An idempotency key, and beside it an object in `details`.
@@ -65,7 +67,8 @@ fn shape(name: &str) -> Option<(Takes, Gives)> {
         "environments/delete" => (Takes::Key, Gives::Details("Environment")),
         "agents/list" => (Takes::List, Gives::Summaries("Agent")),
         "agents/create" => (Takes::Details("Agent_ForCreate"), Gives::Details("Agent")),
-        "agents/show" => (Takes::Nothing, Gives::Details("Agent")),
+        "agents/get" => (Takes::Nothing, Gives::Details("Agent")),
+        "agents/show" => (Takes::Agent, Gives::Details("Agent")),
         "agents/update" => (Takes::Details("Agent_ForUpdate"), Gives::Details("Agent")),
         "agents/delete" => (Takes::Key, Gives::Details("Agent")),
         "agent_deployments/list" => (Takes::ListOfAgent, Gives::Summaries("AgentDeployment")),
@@ -125,6 +128,11 @@ fn describe(operation: &Operation, takes: Takes, gives: Gives) -> Value {
         Takes::ListOfAgent => {
             parameters.extend(of_lists());
             parameters.push(in_query("agent_id", &schema::pfid()));
+            None
+        }
+        Takes::Agent => {
+            let schema = schema::pfid();
+            parameters.push(json!({"name": "agent_id", "in": "query", "required": true, "schema": schema}));
             None
         }
         Takes::Key => Some(schema::key_alone()),
