@@ -115,7 +115,12 @@ class Chromium:
                              f"(document.querySelector({json.dumps(selector)}))")
 
     def focused(self):
-        return self.evaluate("document.activeElement.id || document.activeElement.tagName")
+        """What has the focus, by its id; a page gives it to something of its own a moment after it has loaded."""
+        deadline = time.monotonic() + PATIENCE
+        while (name := self.evaluate("document.activeElement.id || document.activeElement.tagName")) == "BODY":
+            if time.monotonic() > deadline:
+                break
+        return name
 
     def complaints(self):
         """What the page did wrong, as the browser's console has it."""

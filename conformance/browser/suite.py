@@ -94,6 +94,7 @@ class Pages:
         invite = self.ask("POST", "/admin_user_invite", {"details": {"email": email}})["details"]
         self.browser.open(LIVE.management + urllib.parse.urlsplit(invite["invite_url"]).path)
         self.assertIn(email, self.browser.text("main"))
+        self.assertEqual(self.browser.focused(), "BUTTON")
         self.browser.submit()
         key = self.browser.text("#secret")
         self.assertEqual(self.ask("GET", f"/admin_user_invite/{invite['id']}")["details"]["status"], "used")
