@@ -22,6 +22,7 @@ mod order;
 mod pagination;
 mod pfid;
 mod ping;
+mod random;
 mod read;
 mod replay;
 mod restart;

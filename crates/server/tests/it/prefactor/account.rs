@@ -1,5 +1,8 @@
 //! The account itself: cases 87 and 88 of the contract.
 
+use countersign_server::caller::Caller;
+use countersign_token::entropy::Entropy;
+use countersign_token::id::Pfid;
 use serde_json::{Value, json};
 
 use super::NOBODY;
@@ -73,6 +76,28 @@ fn its_other_fields() {
         assert_eq!(update(json!({"name": null, "purpose": null})).await.details(), after, "neither can be cleared");
         caller.put(&path, &json!({})).await.invalid("details", "required_value");
         assert_eq!(caller.get(&path).await.details(), after);
+    });
+}
+
+/// A partition belongs to one account, however the draw falls out.
+#[test]
+fn a_partition_is_given_once() {
+    on_both(async |world| {
+        let mut partitions = std::collections::HashSet::new();
+        for pfid in [&world.account_pfid, &world.foreign_account_pfid] {
+            partitions.insert(pfid.parse::<Pfid>().unwrap().partition());
+        }
+        let mut ids = std::collections::HashSet::new();
+        for name in ["one", "two", "three"] {
+            // The same draws again.
+            let outside = world.open_outside_drawing(Entropy::seeded(77)).await;
+            let made = outside.ops.create_account(&Caller::Operator, name).await.unwrap();
+            assert!(partitions.insert(made.account.pfid.as_pfid().partition()), "{name}");
+            assert!(ids.insert(made.account.id));
+            outside.close().await;
+            let holder = world.nobody().with_token(made.account_token.expose());
+            assert_eq!(holder.get("/account").await.summaries()[0]["name"], name);
+        }
     });
 }
 

@@ -126,6 +126,53 @@ fn a_deployments_life() {
     });
 }
 
+/// The Python client names the agent in the query.
+#[test]
+fn an_agent_by_a_parameter() {
+    on_both(async |world| {
+        let caller = world.prefactor();
+        let agent = world.agent().await;
+        let shown = caller.get(&format!("/agent/{agent}")).await.details();
+        assert_eq!(caller.get(&format!("/agent/show?agent_id={agent}")).await.details(), shown);
+        caller.get("/agent/show").await.invalid("agent_id", "required_value");
+        caller.get("/agent/show?agent_id=x").await.invalid("agent_id", "invalid_value");
+        caller.get(&format!("/agent/show?agent_id={NOBODY}")).await.refused(404, "not_found");
+        let foreign = world.foreign_prefactor().get(&format!("/agent/show?agent_id={agent}")).await;
+        foreign.refused(404, "not_found");
+        world.nobody().get("/agent/show").await.refused(401, "not_authenticated");
+        let scoped = world.environment_token(&world.environment).await;
+        let holder = world.nobody().with_token(&scoped.secret);
+        holder.get(&format!("/agent/show?agent_id={agent}")).await.refused(403, "not_permitted");
+        let item = json!({"_type": "agents/show", "idempotency_key": "12345678", "agent_id": agent});
+        let outputs = caller.post("/bulk", &json!({"items": [item]})).await.ok()["outputs"].clone();
+        assert_eq!(outputs["12345678"]["details"], shown);
+    });
+}
+
+/// A deployment may be given an id, as an agent and an environment may.
+#[test]
+fn a_deployment_with_a_chosen_id() {
+    on_both(async |world| {
+        let caller = world.prefactor();
+        let (agent, other) = (world.agent().await, world.agent().await);
+        let id = caller.post("/pfid/generate", &json!({"count": 1})).await.ok()["pfids"][0].clone();
+        let details =
+            |agent: &str, id: &Value| json!({"agent_id": agent, "environment_id": world.environment, "id": id});
+        let create = async |agent: &str, id: &Value| {
+            caller.post("/agent_deployment", &json!({"details": details(agent, id)})).await
+        };
+        create(&agent, &json!(NOBODY)).await.invalid("details.id", "invalid_value");
+        create(&agent, &json!(world.environment)).await.invalid("details.id", "invalid_value");
+        create(&agent, &json!("x")).await.invalid("details.id", "invalid_value");
+        assert_eq!(create(&agent, &id).await.details()["id"], id);
+        create(&other, &id).await.invalid("details.id", "invalid_value");
+        let token = world.deployment_token(&agent, &world.environment).await;
+        assert_eq!(token.details["agent_deployment_id"], id);
+        caller.delete(&format!("/agent_deployment/{}", id.as_str().unwrap())).await.ok();
+        create(&other, &id).await.invalid("details.id", "invalid_value");
+    });
+}
+
 #[test]
 fn deployments_of_one_agent() {
     on_both(async |world| {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{MALFORMED, NOBODY};
-use crate::world::{HOUR, World, on_both};
+use crate::world::{HOUR, Verdict, World, on_both};
 
 /// A PFID of the account's partition that nobody has.
 async fn new_id(world: &World) -> Value {
@@ -38,6 +38,10 @@ fn case_84_deleting_one_with_tokens() {
         }
         let listed = caller.ids("/api_token").await;
         assert!(listed.contains(&own.id) && listed.contains(&deployed.id), "rows stay listed");
+        // Whoever demands what has gone admits nobody.
+        let demand = format!("environment_id={environment}");
+        assert_eq!(world.ask_bearer(&demand, &account.secret).await, Verdict::refused(403, "not_permitted"));
+        assert_eq!(world.ask_bearer(&demand, &own.secret).await, Verdict::refused(401, "invalid"));
         // The environment is gone, and its deployments with it.
         caller.get(&path).await.refused(404, "not_found");
         caller.delete(&path).await.refused(404, "not_found");

@@ -175,6 +175,28 @@ fn what_cannot_be_written_is_unavailable() {
     });
 }
 
+/// The store can't be read: that is no absence, and what needs no store goes on.
+#[test]
+fn what_cannot_be_read_is_unavailable() {
+    on_both(async |world| {
+        let token = world.token().await;
+        world.lose_writer().await;
+        world.ops().store().close().await;
+        for path in ["/api_token", &token.path, "/account", "/environment", "/agent", "/admin_user"] {
+            let answer = world.prefactor().get(path).await;
+            answer.refused(503, "unexpected");
+            assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+        }
+        world.prefactor().get("/api_token?sorting=bogus").await.refused(422, "validation_errors");
+        world.prefactor().get("/api_token/x").await.refused(404, "not_found");
+        assert_eq!(world.gate_says(&token).await, Verdict::admitted());
+        world.prefactor().get("/ping").await.ok();
+        world.abandon().await;
+        world.start().await;
+        world.assert_good(&token).await;
+    });
+}
+
 /// A server that has learned nothing for too long might know a token that was taken away.
 #[test]
 fn a_server_that_learns_nothing_stops_answering_for_itself() {

@@ -49,6 +49,11 @@ fn what_is_wrong_first_is_said() {
             (scoped(), get("/api_token?account_id=x".to_owned()), (422, "validation_errors")),
             (scoped(), post(&suspend, json!({"idempotency_key": 5})), (422, "validation_errors")),
             (account(), create(json!({"token_scope": "galaxy", "account_id": foreign})), (422, "validation_errors")),
+            (
+                account(),
+                (Method::PUT, format!("/environment/{NOBODY}"), r#"{"details":{"name":""}}"#.to_owned()),
+                (422, "validation_errors"),
+            ),
             // Whether one may, before the key and before what is there.
             (scoped(), post("/api_token", used.clone()), (403, "not_permitted")),
             (scoped(), get(format!("/api_token/{NOBODY}")), (403, "not_permitted")),

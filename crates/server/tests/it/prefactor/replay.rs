@@ -71,6 +71,24 @@ fn a_create_is_replayed_after_the_signing_key_was_rotated() {
     });
 }
 
+/// A create that comes again when its end has passed is still the create of then.
+#[test]
+fn a_create_is_replayed_after_its_end() {
+    on_both(async |world| {
+        let body = json!({
+            "details": {"token_scope": "account", "expires_at": world.after(HOUR)}, "idempotency_key": "K",
+        });
+        let first = world.prefactor().post("/api_token", &body).await.ok();
+        world.advance(2 * HOUR);
+        let again = world.prefactor().post("/api_token", &body).await;
+        assert_eq!(again.json, first);
+        world.assert_bad(&Token::of(again), "expired").await;
+        let mut other = body.clone();
+        other["idempotency_key"] = json!("L");
+        world.prefactor().post("/api_token", &other).await.invalid("details.expires_at", "invalid_value");
+    });
+}
+
 /// Every write of the dialect has keys.
 #[test]
 fn every_write_is_replayed() {

@@ -104,8 +104,13 @@ impl World {
 
     /// Opens the store as a command in another process does.
     pub(crate) async fn open_outside(&self) -> Outside {
+        self.open_outside_drawing(self.entropy.clone()).await
+    }
+
+    /// As [`Self::open_outside`], with another source of randomness.
+    pub(crate) async fn open_outside_drawing(&self, entropy: Entropy) -> Outside {
         let (store, writer) = self.connect().await;
-        Outside { ops: Ops::outside(store, self.key(), self.clock(), self.entropy.clone()), writer }
+        Outside { ops: Ops::outside(store, self.key(), self.clock(), entropy), writer }
     }
 
     /// Starts a server on the world's store.
