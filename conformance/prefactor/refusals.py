@@ -6,6 +6,7 @@ import hmac
 import json
 import urllib.parse
 
+import prefactor_core
 import prefactor_http
 
 import wire
@@ -203,6 +204,20 @@ class Absence(Case):
     async def test_telemetry_is_not_served(self):
         await self.absent(self.client.agent_instances.register(agent_version={}, agent_schema_version={}))
         await self.absent(self.client.agent_spans.create(agent_instance_id=NOBODY, schema_name="agent:llm", status="active"))
+
+    async def test_a_program_that_is_watched_learns_at_its_start_whether_its_token_is_good(self):
+        def watch(token):
+            config = prefactor_core.PrefactorCoreConfig(
+                http_config=prefactor_http.HttpClientConfig(api_url=self.relay.url, api_token=token))
+            return prefactor_core.PrefactorCoreClient(config)
+
+        created, token = await self.create(token_scope="environment", environment_id=LIVE.environment_id)
+        async with watch(token) as watched:
+            await self.absent(watched.create_agent_instance(
+                agent_id=NOBODY, agent_version={"name": "x", "external_identifier": "1"},
+                agent_schema_version={"external_identifier": "1", "span_schemas": {}}))
+        await self.act("suspend", created.id)
+        await self.fails(prefactor_http.PrefactorAuthError, 401, "bad_authtoken", watch(token).initialize())
 
     async def test_a_client_that_would_retry_has_nothing_to_retry(self):
         stubborn = self.connect(self.account_token, max_retries=3)
