@@ -27,6 +27,7 @@ impl From<Error> for Fault {
             | Error::Foreign { .. }
             | Error::Address { .. }
             | Error::SchemaNewer { .. }
+            | Error::SchemaOlder { .. }
             | Error::SchemaChanged { .. }
             | Error::KeyMismatch
             | Error::Initialised

@@ -104,6 +104,14 @@ impl Database {
         Ok(connection)
     }
 
+    /// The same of a database that must exist.
+    pub(crate) async fn connect_existing(&self) -> Result<AnyConnection, Error> {
+        if let Self::Sqlite(path) = self {
+            std::fs::metadata(path).map_err(|error| Error::from_io(path.clone(), error))?;
+        }
+        self.connect_reader().await
+    }
+
     /// A pool of up to `size` connections that only read, opened when first needed.
     pub(crate) fn readers(&self, size: u32) -> Result<AnyPool, Error> {
         let settings = self.reader_settings();

@@ -77,6 +77,17 @@ pub enum Error {
         /// The newest version that this program knows.
         known: i64,
     },
+    /// The schema is of an older Countersign, and whoever opened the database may not change it.
+    #[error(
+        "the database has schema version {found}, and this countersign works with version {known}: the start of a server \
+         brings it up to date. Until then, use the version that wrote it"
+    )]
+    SchemaOlder {
+        /// The newest version that the database has.
+        found: i64,
+        /// The version that this program works with.
+        known: i64,
+    },
     /// A migration that this database has was a different text when it was applied.
     #[error("schema version {version} of the database was made by another text than this countersign's")]
     SchemaChanged {

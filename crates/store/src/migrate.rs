@@ -32,15 +32,40 @@ const MIGRATIONS: &[Migration] = &[
     },
 ];
 
+/// The newest version that this program knows.
+pub(crate) fn known_version() -> i64 {
+    MIGRATIONS.last().map_or(0, |migration| migration.version)
+}
+
+/// The version that a database has; `None` if it has none of our tables. Changes nothing.
+pub(crate) async fn find_version(database: &Database, connection: &mut AnyConnection) -> Result<Option<i64>, Error> {
+    let sql = match database {
+        Database::Sqlite(_) => {
+            "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'countersign_migration'"
+        }
+        Database::Postgres(_) => "SELECT COUNT(*) FROM pg_class WHERE oid = to_regclass('countersign_migration')",
+    };
+    let row = sqlx::query(sql).fetch_one(&mut *connection).await?;
+    if Columns::of("countersign_migration", &row).int()? == 0 {
+        return Ok(None);
+    }
+    Ok(applied(connection).await?.last().map(|(version, _)| *version))
+}
+
 /// Applies what is missing, in one transaction that holds out every other process.
 pub(crate) async fn migrate(database: &Database, connection: &mut AnyConnection) -> Result<(), Error> {
+    migrate_to(database, connection, i64::MAX).await
+}
+
+/// The same, up to and including the step `newest`.
+pub(crate) async fn migrate_to(database: &Database, connection: &mut AnyConnection, newest: i64) -> Result<(), Error> {
     // The advisory lock's number is any that nobody else uses. `DO`, because the driver knows no `void`.
     let begin = match database {
         Database::Sqlite(_) => "BEGIN IMMEDIATE",
         Database::Postgres(_) => "BEGIN; DO $$ BEGIN PERFORM pg_advisory_xact_lock(4851922735161); END $$",
     };
     sqlx::raw_sql(begin).execute(&mut *connection).await?;
-    let outcome = migrate_locked(database, connection).await;
+    let outcome = migrate_locked(database, connection, newest).await;
     let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = sqlx::raw_sql(end).execute(&mut *connection).await;
     outcome?;
@@ -48,7 +73,7 @@ pub(crate) async fn migrate(database: &Database, connection: &mut AnyConnection)
     Ok(())
 }
 
-async fn migrate_locked(database: &Database, connection: &mut AnyConnection) -> Result<(), Error> {
+async fn migrate_locked(database: &Database, connection: &mut AnyConnection, newest: i64) -> Result<(), Error> {
     if let Database::Sqlite(path) = database {
         refuse_foreign_file(path, connection).await?;
     }
@@ -59,11 +84,11 @@ async fn migrate_locked(database: &Database, connection: &mut AnyConnection) -> 
     .execute(&mut *connection)
     .await?;
     let applied = applied(connection).await?;
-    let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
+    let known = known_version();
     if let Some((found, _)) = applied.last().filter(|(found, _)| *found > known) {
         return Err(Error::SchemaNewer { found: *found, known });
     }
-    for migration in MIGRATIONS {
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version <= newest) {
         let text = match database {
             Database::Sqlite(_) => migration.sqlite,
             Database::Postgres(_) => migration.postgres,

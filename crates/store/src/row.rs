@@ -96,6 +96,10 @@ impl<'r> Columns<'r> {
         self.get()
     }
 
+    pub(crate) fn bytes_if_any(&mut self) -> Result<Option<&'r [u8]>, Error> {
+        self.get()
+    }
+
     pub(crate) fn digest(&mut self) -> Result<Digest, Error> {
         let bytes = self.bytes()?;
         self.to_digest(bytes)

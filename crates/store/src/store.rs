@@ -10,7 +10,7 @@ use sqlx::{Any, Transaction};
 use sqlx::{AnyConnection, AnyPool};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::database::{Database, Options};
+use crate::database::{self, Database, Options};
 use crate::error::Error;
 use crate::installation;
 use crate::migrate;
@@ -63,6 +63,32 @@ impl Store {
         let audit_key = key.audit_key();
         let store = Self(Arc::new(Inner { database, readers, ordered, apart, own, audit_key }));
         Ok((store, Writer::new(lane, apart_lane)))
+    }
+
+    /// Opens a database that exists, only to read it: nothing in it is changed, its schema neither. Every write ends with
+    /// [`Error::Stopped`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SchemaOlder`] for a schema that is to be brought up to date first, also for none; otherwise as
+    /// [`connect`](Self::connect).
+    pub async fn connect_reader(options: Options, key: &InstallationKey) -> Result<Self, Error> {
+        let Options { database, readers } = options;
+        let mut connection = Box::pin(database.connect_existing()).await?;
+        let (found, known) = (migrate::find_version(&database, &mut connection).await?, migrate::known_version());
+        match found.unwrap_or(0) {
+            found if found > known => return Err(Error::SchemaNewer { found, known }),
+            found if found < known => return Err(Error::SchemaOlder { found, known }),
+            _ => {}
+        }
+        installation::check_key(&mut connection, &key.check_value()).await?;
+        let own = Arc::new(Own::new(Head::read(&mut connection).await?.value));
+        database::close(connection).await;
+        let readers = database.readers(readers)?;
+        // Nobody works off this queue.
+        let (ordered, _) = mpsc::channel(1);
+        let inner = Inner { database, readers, apart: ordered.clone(), ordered, own, audit_key: key.audit_key() };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// Queues a job for the writer, and returns when it is committed.
@@ -136,6 +162,10 @@ impl Store {
     pub(crate) async fn snapshot(&self) -> Result<Transaction<'static, Any>, Error> {
         let begin = if self.is_embedded() { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" };
         Ok(self.0.readers.begin_with(begin).await?)
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.database
     }
 
     pub(crate) fn audit_key(&self) -> &MacKey {

@@ -110,6 +110,11 @@ impl InstallationKey {
         self.derive(&[b"countersign invite signature"])
     }
 
+    /// The key that seals backups, by which a changed one is noticed.
+    pub fn backup_key(&self) -> MacKey {
+        self.derive(&[b"countersign backup"])
+    }
+
     /// What the store keeps to notice a lost or foreign key. It reveals nothing of the key.
     pub fn check_value(&self) -> [u8; 32] {
         self.mac(&[b"countersign check value"])
@@ -289,6 +294,7 @@ mod tests {
             mac(key.jwt_key("1")),
             mac(key.jwt_key("2")),
             mac(key.form_key()),
+            mac(key.backup_key()),
             key.check_value(),
         ];
         for (index, one) in all.iter().enumerate() {
