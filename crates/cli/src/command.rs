@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 mod account;
 mod api_token;
 mod audit;
+mod completions;
 mod init;
 mod quickstart;
 mod serve;
@@ -57,6 +58,8 @@ enum Command {
     SigningKey(signing_key::Arguments),
     /// The audit log: who changed what, when and from where
     Audit(audit::Arguments),
+    /// Shell completions of these commands
+    Completions(completions::Arguments),
 }
 
 impl CommandLine {
@@ -75,6 +78,7 @@ impl CommandLine {
             Command::ApiToken(arguments) => Box::pin(api_token::run(arguments)).await,
             Command::SigningKey(arguments) => Box::pin(signing_key::run(arguments)).await,
             Command::Audit(arguments) => Box::pin(audit::run(arguments)).await,
+            Command::Completions(arguments) => completions::run(&arguments),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::world::World;
 
-fn commands(help: &str) -> Vec<String> {
+/// The names of the commands that a help text lists.
+pub(crate) fn commands(help: &str) -> Vec<String> {
     let section = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest.split("\n\n").next().unwrap());
     // A name stands two spaces in; whatever stands further in goes on with the line before.
     let lines = section.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));

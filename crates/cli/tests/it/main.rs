@@ -13,6 +13,7 @@ mod world;
 mod administration;
 mod api_token;
 mod audit;
+mod completions;
 mod crash;
 mod help;
 mod init;
