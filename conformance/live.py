@@ -10,6 +10,7 @@ Only Python's standard library is needed.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -285,6 +286,7 @@ class Countersign:
         account_id = self.installation["account"]["id"]
         return {
             "binary": binary(),
+            "database": self._database,
             "store": self._store,
             "management": self.management,
             "gate": self.gate,
@@ -303,6 +305,19 @@ class Countersign:
             "other": self.create_account("other"),
             "crowd": self.create_account("crowd"),
         }
+
+
+@contextlib.contextmanager
+def another_node(store):
+    """A second server on a PostgreSQL on which one runs already, named as `describe` names it; it must behave, too."""
+    node = Countersign("postgres")
+    node._store = store
+    try:
+        node.start()
+        yield node
+        node.check()
+    finally:
+        node._clean()
 
 
 def end_on_signal(number, _frame):

@@ -115,6 +115,9 @@ class Case(unittest.IsolatedAsyncioTestCase):
     """API tokens through the SDK, as raw objects that were checked against models."""
 
     relay = RELAY
+    # Where a test goes straight to the server, and what it asks about tokens: those of every node.
+    addresses = (LIVE.management,)
+    gates = (LIVE.gate,)
     account_token = LIVE.account_token
     account_id = LIVE.account_pfid
 
@@ -199,10 +202,17 @@ class Case(unittest.IsolatedAsyncioTestCase):
     async def clashes(self, code, call):
         return await self.fails(prefactor_http.PrefactorApiError, 409, code, call)
 
+    def answers(self, token, demand=None):
+        """What each gate says to the token: status and reason."""
+        headers, demand = [("Authorization", f"Bearer {token}")], demand or f"account_id={self.account_id}"
+        answers = [wire.ask(gate, headers, demand) for gate in self.gates]
+        return [(answer.status, answer.reason) for answer in answers]
+
     def gate(self, token, demand=None):
-        """What the gate says to the token: status and reason."""
-        answer = wire.ask(LIVE.gate, [("Authorization", f"Bearer {token}")], demand or f"account_id={self.account_id}")
-        return answer.status, answer.reason
+        """What every gate says to the token."""
+        first, *others = self.answers(token, demand)
+        self.assertEqual(others, [first] * len(others), "the nodes do not agree")
+        return first
 
     async def admitted(self, token, demand=None):
         """At the gate and by the API."""

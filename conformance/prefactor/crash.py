@@ -13,7 +13,8 @@ from api import key
 from installation import LIVE
 
 AT_ONCE = 12
-ROUNDS = 3
+# On PostgreSQL a call that takes something away waits for the killed node until that must have gone stale by itself.
+ROUNDS = 2 if LIVE.database == "postgres" else 5
 
 
 class Crash(unittest.IsolatedAsyncioTestCase):
@@ -21,8 +22,7 @@ class Crash(unittest.IsolatedAsyncioTestCase):
 
     @classmethod
     def setUpClass(cls):
-        database = "postgres" if "--database-url" in LIVE.store else "sqlite"
-        cls.server = cls.enterClassContext(live.Countersign(database))
+        cls.server = cls.enterClassContext(live.Countersign(LIVE.database))
 
     async def asyncSetUp(self):
         asyncio.get_running_loop().set_debug(False)
