@@ -1,5 +1,6 @@
 //! Tokens that somebody has tampered with: cases 5 and 6 of the contract, and whatever else a JWT library might accept.
 
+use countersign_server::caller::Caller;
 use countersign_token::api_token::{Claims, ScopeKind, mint};
 use countersign_token::digest::{InstallationKey, MacKey};
 use countersign_token::entropy::Entropy;
@@ -209,6 +210,31 @@ fn another_installations_token() {
         assert_unknown(world, mint(&own, &never_made).expose()).await;
         let longer = Claims { expires_at: Timestamp::from_secs(4_102_444_800), ..claims };
         assert_unknown(world, mint(&own, &longer).expose()).await;
+    });
+}
+
+/// New tokens are signed with the key of the moment. Those of before stay what they are: no key judges them.
+#[test]
+fn a_rotated_key_signs_new_tokens() {
+    on_both(async |world| {
+        let is_signed_by = |key: &MacKey, token: &str| {
+            let [header, payload, signature] = parts(token);
+            encode(&key.mac(&[format!("{header}.{payload}").as_bytes()])) == signature
+        };
+        let mut keys = vec![world.signing_key()];
+        let mut made = vec![world.token().await];
+        for _ in 0..2 {
+            let id = world.ops().rotate_signing_key(&Caller::Operator).await.unwrap();
+            keys.push(world.signing_key_of(&id));
+            made.push(world.token().await);
+            world.restart().await;
+        }
+        for (at, token) in made.iter().enumerate() {
+            for (other, key) in keys.iter().enumerate() {
+                assert_eq!(is_signed_by(key, &token.secret), at == other, "token {at}, key {other}");
+            }
+            world.assert_good(token).await;
+        }
     });
 }
 

@@ -49,6 +49,9 @@ impl Answer {
         assert!((1..=128).contains(&id.len()) && id.bytes().all(is_id), "{self}: request id {id:?}");
         assert_eq!(header("cf-ray"), id, "{self}");
         assert!(!self.headers.contains_key("set-cookie"), "{self}");
+        if let Some(replayed) = self.headers.get("idempotency-replayed") {
+            assert_eq!((replayed.to_str().unwrap(), self.status.is_success()), ("true", true), "{self}");
+        }
         assert_eq!(self.headers.contains_key("retry-after"), self.status == 503, "{self}: retry-after");
         if let Some(propagation) = self.headers.get("countersign-propagation") {
             let propagation = propagation.to_str().unwrap();
@@ -135,7 +138,11 @@ impl Answer {
                 assert!(creates || rotates || updates, "{self}: a secret in the answer");
                 let secret = secret.as_str().expect("client_secret is a string, or absent");
                 assert_eq!(self.text.matches(secret).count(), 1, "{self}: the secret more than once");
-                secrets.issued(secret);
+                if self.is_replay() {
+                    secrets.replayed(secret);
+                } else {
+                    secrets.issued(secret);
+                }
                 let rest = self.text.replace(secret, "");
                 assert_eq!(rest.matches("secret\"").count(), 1, "{self}: another secret");
                 secrets.assert_absent_from(&rest, &self.request);
@@ -164,6 +171,11 @@ impl Answer {
 
     fn into_result(mut self) -> Value {
         self.json["result"].take()
+    }
+
+    /// Whether this is what an earlier request was answered.
+    pub(crate) fn is_replay(&self) -> bool {
+        self.headers.contains_key("idempotency-replayed")
     }
 
     /// Asserts a refusal by its status and its first code, and returns the first message.

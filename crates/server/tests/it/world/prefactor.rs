@@ -54,7 +54,12 @@ impl World {
 
     /// The key that signs the first tokens of the installation.
     pub(crate) fn signing_key(&self) -> MacKey {
-        self.key.jwt_key(FIRST_KEY_ID)
+        self.signing_key_of(FIRST_KEY_ID)
+    }
+
+    /// The signing key with this id.
+    pub(crate) fn signing_key_of(&self, id: &str) -> MacKey {
+        self.key.jwt_key(id)
     }
 
     /// An account-scoped token of account A.

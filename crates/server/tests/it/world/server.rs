@@ -49,7 +49,8 @@ impl Outside {
     pub(crate) async fn delete(&self, world: &World, id: &str) {
         let place = Place::Account(world.account);
         let permit = Caller::Operator.permit(&world.server().app.index, place).unwrap();
-        let changed = self.ops.delete_service_token(&permit, &id.parse().unwrap(), &Origin::default()).await.unwrap();
+        let changed =
+            self.ops.delete_service_token(&permit, &id.parse().unwrap(), None, &Origin::default()).await.unwrap();
         assert!(changed.propagation.unwrap().complete);
     }
 
@@ -87,7 +88,8 @@ impl World {
         Clock::Manual(self.clock.clone())
     }
 
-    fn key(&self) -> InstallationKey {
+    /// The installation key, as its file holds it.
+    pub(crate) fn key(&self) -> InstallationKey {
         InstallationKey::parse_hex(self.key.to_hex().expose()).unwrap()
     }
 
