@@ -367,7 +367,7 @@ mod tests {
         let bytes = written();
         let body = bytes.strip_prefix(b"countersign backup\n\x01").unwrap();
         let table: &[u8] =
-            b"T\0\0\0\x35T\0\0\0\x01tT\0\0\0\x01aT\0\0\0\x04textT\0\0\0\x01bT\0\0\0\x03intT\0\0\0\x01cT\0\0\0\x05bytes";
+            b"T\0\0\0\x33T\0\0\0\x01tT\0\0\0\x01aT\0\0\0\x04textT\0\0\0\x01bT\0\0\0\x03intT\0\0\0\x01cT\0\0\0\x05bytes";
         let row: &[u8] = b"R\0\0\0\x0eT\0\0\0\x01xNB\0\0\0\x02\0\xff";
         let end: &[u8] = b"E\0\0\0\x09I\0\0\0\0\0\0\0\x01";
         assert_eq!(body[..body.len() - 64], [table, row, end].concat());

@@ -12,9 +12,11 @@
 mod answer;
 mod api_token;
 mod audit;
+mod backup;
 mod crash;
 mod entity;
 mod feed;
+mod inspect;
 mod list;
 mod migration;
 mod object;

@@ -44,7 +44,7 @@ const SECRET_BEFORE: &str = "csec_AoxvfuaOUk48M4nGC5GJ1DSFyVfiXfvgwZpJeHgM4eSajo
 const BY_ID: Order<ListColumn> = Order { column: ListColumn::Id, descending: false, nulls: Nulls::Last };
 const TOKENS_BY_ID: Order<ApiTokenColumn> = Order { column: ApiTokenColumn::Id, descending: false, nulls: Nulls::Last };
 
-fn first() -> AccountId {
+pub(crate) fn first() -> AccountId {
     "c9331afd347fa704e15e03615c1292a2".parse().unwrap()
 }
 
@@ -52,12 +52,12 @@ fn second() -> AccountId {
     "99f6425bd32e6031b42b619133118903".parse().unwrap()
 }
 
-fn key() -> InstallationKey {
+pub(crate) fn key() -> InstallationKey {
     InstallationKey::parse_hex(KEY).unwrap()
 }
 
 /// Makes the database one that the step before has left.
-async fn fill(world: &World) {
+pub(crate) async fn fill(world: &World) {
     let rows = include_str!("../data/0001.sql");
     let (schema, rows, checksum) = match world.file() {
         Some(_) => (include_str!("../../migrations/sqlite/0001_initial.sql"), rows.to_owned(), SQLITE_CHECKSUM),
@@ -78,7 +78,7 @@ async fn fill(world: &World) {
         .await;
 }
 
-async fn open(world: &World) -> Open {
+pub(crate) async fn open(world: &World) -> Open {
     world.try_open_at(world.database.clone(), &key()).await.expect("a store of the step before")
 }
 
@@ -149,10 +149,11 @@ async fn everything_of_the_step_before_is_in_its_place(world: World) {
     assert_eq!(store.list_audit(&AuditFilter::default(), 100).await.unwrap().len(), 12);
     assert_eq!(store.list_nodes().await.unwrap().len(), 1);
     admits_what_it_admitted(&store).await;
+    is_followed(&store).await;
 }
 
 /// Every secret that was handed out is good for what it was good for.
-async fn admits_what_it_admitted(store: &Open) {
+pub(crate) async fn admits_what_it_admitted(store: &Open) {
     let entropy = countersign_token::entropy::Entropy::seeded(3);
     let index = Index::new(key().digest_key(), &entropy);
     store.load(&mut |change| index.apply(&change)).await.unwrap();
@@ -167,7 +168,10 @@ async fn admits_what_it_admitted(store: &Open) {
         let credential = Credential::Pair { client_id, secret: secret.into() };
         assert!(matches!(verify(&index, &credential, &demand, now), Decision::Allow(_)), "{secret}");
     }
-    // A follower from before goes on where it was.
+}
+
+/// A follower from before goes on where it was.
+async fn is_followed(store: &Open) {
     assert!(store.poll(Revision::new(12)).await.unwrap().changes.is_empty());
     assert_eq!(store.poll(Revision::new(0)).await.unwrap().revision, Revision::new(12));
 }

@@ -152,7 +152,7 @@ fn any_path_will_do() {
 
 /// Runs this test again in a mount namespace of its own, with a small file system at the directory that
 /// `COUNTERSIGN_TEST_MOUNT` names. `None` in the process that did so.
-fn own_mount(test: &str, size: &str) -> Option<PathBuf> {
+pub(crate) fn own_mount(test: &str, size: &str) -> Option<PathBuf> {
     const VARIABLE: &str = "COUNTERSIGN_TEST_MOUNT";
     if let Some(directory) = std::env::var_os(VARIABLE) {
         return Some(PathBuf::from(directory));
@@ -178,7 +178,7 @@ fn own_mount(test: &str, size: &str) -> Option<PathBuf> {
     None
 }
 
-fn remount(directory: &Path, options: &str) {
+pub(crate) fn remount(directory: &Path, options: &str) {
     let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(directory).status();
     assert!(status.unwrap().success(), "remount,{options}");
 }

@@ -12,6 +12,11 @@ on_both! {
 
 async fn columns(world: &World) -> Vec<(String, String, String)> {
     drop(world.open().await);
+    columns_there(world).await
+}
+
+/// Table, column and type of everything that there is.
+pub(crate) async fn columns_there(world: &World) -> Vec<(String, String, String)> {
     let sql = match world.file() {
         Some(_) => {
             "SELECT m.name, c.name, c.type FROM sqlite_master m JOIN pragma_table_info(m.name) c \
