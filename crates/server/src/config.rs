@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use countersign_store::Database;
 use countersign_token::secret::SecretFormat;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+pub mod explain;
 pub mod key;
 
 use self::key::KeySource;
@@ -61,7 +62,7 @@ pub struct Settings {
 }
 
 /// What a node answers that has not heard from the store for longer than `max_staleness`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stale {
     /// Nothing: it refuses everything.
@@ -71,7 +72,7 @@ pub enum Stale {
 }
 
 /// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -81,7 +82,7 @@ pub enum LogFormat {
 }
 
 /// The form of new client secrets, as it is written in a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretFormatName {
     /// `csec_…`
@@ -100,7 +101,7 @@ impl From<SecretFormatName> for SecretFormat {
 }
 
 /// One layer of settings: `None` leaves a key to the layers below. Flags come in this form.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Overrides {
     /// See [`Settings::data_dir`].

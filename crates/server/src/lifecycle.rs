@@ -33,13 +33,15 @@ pub(crate) mod accept;
 mod http;
 mod lock;
 mod open;
+mod restore;
 pub mod stop;
 mod tasks;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unix;
 
-pub use self::open::{Opened, create_store, open_store};
+pub use self::open::{Opened, create_store, open_reader, open_store};
+pub use self::restore::{RestoredStore, restore_store};
 
 use self::lock::ServerLock;
 use self::stop::Stop;

@@ -25,17 +25,21 @@ pub struct Opened {
 /// Opens the store of an installation. Nothing is created: without a database, an installation in it or its key this is
 /// an error that says what is missing.
 pub async fn open_store(settings: &Settings) -> anyhow::Result<(Opened, Installation)> {
-    if let Database::Sqlite(path) = &settings.database
-        && !path.try_exists().with_context(|| format!("cannot look for {}", path.display()))?
-    {
-        bail!("there is no installation in {}: `countersign init` makes one", path.display());
-    }
+    refuse_missing_file(settings)?;
     let key = settings.installation_key.load()?;
     let opened = connect(settings, key).await?;
     match opened.store.installation().await? {
         Some(installation) => Ok((opened, installation)),
         None => bail!("there is no installation in {} yet: `countersign init` makes one", settings.database),
     }
+}
+
+/// Opens the store of an installation only to read it. Nothing is changed, the schema neither.
+pub async fn open_reader(settings: &Settings) -> anyhow::Result<(Store, InstallationKey)> {
+    refuse_missing_file(settings)?;
+    let key = settings.installation_key.load()?;
+    let store = Store::connect_reader(options(settings), &key).await?;
+    Ok((store, key))
 }
 
 /// Opens the store for a first installation: makes the directory, the database and the installation key where they are
@@ -59,10 +63,22 @@ pub async fn create_store(settings: &Settings, entropy: &Entropy) -> anyhow::Res
     Ok(opened)
 }
 
-async fn connect(settings: &Settings, key: InstallationKey) -> anyhow::Result<Opened> {
-    let options = Options { database: settings.database.clone(), readers: READERS };
-    let (store, writer) = Store::connect(options, &key).await?;
+fn refuse_missing_file(settings: &Settings) -> anyhow::Result<()> {
+    if let Database::Sqlite(path) = &settings.database
+        && !path.try_exists().with_context(|| format!("cannot look for {}", path.display()))?
+    {
+        bail!("there is no installation in {}: `countersign init` makes one", path.display());
+    }
+    Ok(())
+}
+
+pub(super) async fn connect(settings: &Settings, key: InstallationKey) -> anyhow::Result<Opened> {
+    let (store, writer) = Store::connect(options(settings), &key).await?;
     Ok(Opened { store, writer, key })
+}
+
+fn options(settings: &Settings) -> Options {
+    Options { database: settings.database.clone(), readers: READERS }
 }
 
 fn lost_key(settings: &Settings) -> anyhow::Error {
