@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -184,7 +185,10 @@ class Life(unittest.TestCase):
         return status, headers.get("countersign-reason")
 
     def test_installing_starts_nothing_and_makes_no_secret(self):
-        said = self.install()
+        # The page shows the most common architecture.
+        architecture = output("dpkg", "--print-architecture")
+        command = documented(f"apt-get install ./{PACKAGE.name.replace(architecture, 'amd64')}")
+        said = self.machine.ok(f"cd /mnt && {command.replace('amd64', architecture)}") + "\n"
         # It tells what the page tells.
         for command in (INIT, START):
             self.assertIn(f"  {command}\n", said)
@@ -234,6 +238,29 @@ class Life(unittest.TestCase):
         said = self.machine.ok("journalctl --unit countersign --output cat")
         self.assertIn("/access/service_tokens", said)
         self.assertIsNone(live.SECRETS.search(said))
+
+    def test_the_service_takes_what_an_administrator_adds(self):
+        drop_in = re.search(r"^```ini\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)[1]
+        elsewhere = re.search(r"^ReadWritePaths=(.*)$", drop_in, re.MULTILINE)[1]
+        self.install()
+        self.machine.ok("mkdir /etc/systemd/system/countersign.service.d && "
+                        f"printf %s {shlex.quote(drop_in)} >/etc/systemd/system/countersign.service.d/override.conf && "
+                        f"install -d -o countersign -m 0700 {elsewhere} && "
+                        "sed -i 's/^listen = .*/listen = \"127.0.0.1:443\"/' /etc/countersign/countersign.toml && "
+                        f"echo 'database_url = \"sqlite:{elsewhere}/countersign.db\"' >>/etc/countersign/countersign.toml")
+        self.machine.ok(INIT)
+        self.machine.ok(START)
+        self.until_ready()
+        self.assertEqual(self.machine.ask("http://127.0.0.1:443/readyz")[0], 200)
+        # It may bind a low port, and nothing else that root may.
+        process = self.machine.ok("cat /proc/$(systemctl show -P MainPID countersign)/status")
+        self.assertIn("CapBnd:\t0000000000000400\n", process)
+
+        # A proxy in the group reaches the socket, and nobody else does.
+        reach = ("perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); "
+                 "exit !connect(S, sockaddr_un(\"/run/countersign/gate.sock\"))'")
+        self.machine.ok(f"runuser -u nobody -G countersign -- {reach}")
+        self.assertNotEqual(self.machine.run(f"runuser -u nobody -- {reach}").returncode, 0)
 
     def test_it_comes_back_after_a_crash(self):
         made = self.installed()
