@@ -1,12 +1,13 @@
 //! The Cloudflare dialect: Access service tokens, and what a client needs to find its ids.
 //!
 //! Every URL of the dialect is on this page. The order of the checks is the order of a handler's arguments: the path's
-//! shape, then the caller, then the right, then the body, then the token's id.
+//! shape, then the caller, then the right, then the idempotency key, then the body, then the token's id.
 
 mod authentication;
 mod body;
 mod envelope;
 mod error;
+mod idempotency;
 mod identity;
 mod path;
 mod query;

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod ops;
 pub mod prefactor;
 pub mod propagation;
+mod repeat;
 pub mod sweeper;
 mod throttle;
 mod urlencoded;

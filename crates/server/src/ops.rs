@@ -18,6 +18,7 @@ mod management_token;
 mod member;
 pub mod pages;
 mod pfid;
+mod seal;
 mod service_token;
 mod signing_key;
 mod user;

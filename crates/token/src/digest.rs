@@ -115,6 +115,18 @@ impl InstallationKey {
         self.derive(&[b"countersign backup"])
     }
 
+    /// The key that stands for callers' idempotency keys where they are kept.
+    pub fn idempotency_key(&self) -> MacKey {
+        self.derive(&[b"countersign idempotency key"])
+    }
+
+    /// The key that seals an answer for the caller who sent `idempotency_key` and showed `credential`. Without either it
+    /// can't be made again. The first must not hold U+0000: it marks where the second begins.
+    pub fn answer_key(&self, idempotency_key: &str, credential: &Secret) -> MacKey {
+        let (one, other) = (idempotency_key.as_bytes(), credential.expose().as_bytes());
+        self.derive(&[b"countersign sealed answer\0", one, b"\0", other])
+    }
+
     /// What the store keeps to notice a lost or foreign key. It reveals nothing of the key.
     pub fn check_value(&self) -> [u8; 32] {
         self.mac(&[b"countersign check value"])
@@ -227,6 +239,7 @@ mod tests {
     use super::{BearerKind, Digest, InstallationKey, MacKey, hash_mac};
     use crate::entropy::Entropy;
     use crate::id::{ClientId, encode_hex};
+    use crate::secret::Secret;
 
     fn reference(key: &[u8], message: &[u8]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
@@ -294,6 +307,9 @@ mod tests {
             mac(key.jwt_key("1")),
             mac(key.jwt_key("2")),
             mac(key.form_key()),
+            mac(key.idempotency_key()),
+            mac(key.answer_key("a", &Secret::from("bc".to_owned()))),
+            mac(key.answer_key("ab", &Secret::from("c".to_owned()))),
             mac(key.backup_key()),
             key.check_value(),
         ];

@@ -10,7 +10,7 @@ use countersign_server::caller::{Caller, Origin, Permit, Write};
 use countersign_server::config::Settings;
 use countersign_server::config::key::KeySource;
 use countersign_server::lifecycle::{self, Listening};
-use countersign_server::ops::{CreateServiceToken, Initialised, Issued, Ops};
+use countersign_server::ops::{CreateServiceToken, Initialised, Issued, Ops, Outcome};
 use countersign_server::store::{Database, Page};
 use countersign_server::token::duration::TokenDuration;
 use countersign_server::token::id::AccountId;
@@ -107,7 +107,10 @@ async fn demonstrate(ops: &Ops, made: &Initialised) -> anyhow::Result<Issued> {
         secret_version: 1,
         previous_expires_at: None,
     };
-    Ok(ops.create_service_token(&permit, new, &Origin::default()).await?)
+    match ops.create_service_token(&permit, new, None, &Origin::default()).await?.outcome {
+        Outcome::Done(issued) => Ok(issued),
+        Outcome::Replayed(_) => anyhow::bail!("a request without an idempotency key can't be a replay"),
+    }
 }
 
 fn greet(output: &mut Output, greeting: &Greeting, bound: &[Listening], settings: &Settings) -> std::io::Result<()> {

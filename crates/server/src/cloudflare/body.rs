@@ -33,7 +33,7 @@ impl<S: Sync> FromRequestParts<S> for OptionalFields {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         let body = arrived(parts)?;
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self(Fields(Map::new())));
+            return Ok(Self(Fields::none()));
         }
         Ok(Self(parse(body)?))
     }
@@ -102,6 +102,16 @@ impl<T> Given<T> {
 }
 
 impl Fields {
+    /// A body that nothing is read of.
+    pub(super) fn none() -> Self {
+        Self(Map::new())
+    }
+
+    /// All that came, known or not.
+    pub(super) fn members(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     fn given<T>(&self, field: Field, parse: impl FnOnce(&Value) -> Result<T, Invalid>) -> Result<Given<T>, Invalid> {
         match self.0.get(field.name) {
             None => Ok(Given::Absent),

@@ -83,9 +83,18 @@ pub(super) fn success_with_message<T: Serialize>(result: &T, message: Message) -
     )
 }
 
-/// The answer to a change, with the header that tells where it is in force.
-pub(super) fn changed<T: Serialize>(result: &T, propagation: Option<Propagation>) -> Response {
-    let mut response = success(StatusCode::OK, result);
+/// The body of a success, as a text that can be kept and sent again.
+pub(super) fn text<T: Serialize>(result: &T) -> String {
+    let envelope = Envelope { success: true, errors: &[], messages: &[], result: Some(result), result_info: None };
+    serde_json::to_string(&envelope).unwrap_or_else(|error| {
+        tracing::error!(error = %error, "an answer could not be rendered");
+        BROKEN.to_owned()
+    })
+}
+
+/// The answer to a change that came to `text`, with the header that tells where it is in force.
+pub(super) fn changed(status: StatusCode, text: String, propagation: Option<Propagation>) -> Response {
+    let mut response = respond(status, text.into());
     if let Some(propagation) = propagation {
         propagation.tell(response.headers_mut());
     }
@@ -112,15 +121,21 @@ pub(super) fn failure(status: StatusCode, errors: &[ErrorLine]) -> Response {
 }
 
 fn render<T: Serialize>(status: StatusCode, envelope: &Envelope<'_, T>) -> Response {
-    let (status, body) = match serde_json::to_vec(envelope) {
-        Ok(body) => (status, body),
+    match serde_json::to_vec(envelope) {
+        Ok(body) => respond(status, body),
         Err(error) => {
             tracing::error!(error = %error, "an answer could not be rendered");
-            let body = br#"{"success":false,"errors":[{"code":10001,"message":"internal error"}],"messages":[],"result":null}"#;
-            (StatusCode::INTERNAL_SERVER_ERROR, body.to_vec())
+            respond(StatusCode::INTERNAL_SERVER_ERROR, BROKEN.into())
         }
-    };
+    }
+}
+
+fn respond(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
+/// What is said when nothing else can be.
+const BROKEN: &str =
+    r#"{"success":false,"errors":[{"code":10001,"message":"internal error"}],"messages":[],"result":null}"#;
+
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -11,11 +11,13 @@ use serde::Serialize;
 use super::Error;
 use super::body::{Fields, Given, NAME, OptionalFields};
 use super::envelope;
+use super::idempotency::{Deed, Repeatable};
 use super::path::TokenId;
 use super::query::Query;
 use crate::caller::{Origin, Permit, Read, Write};
 use crate::management::App;
-use crate::ops::{Changed, CreateServiceToken, ListServiceTokens};
+use crate::ops::{Changed, CreateServiceToken, Issued, ListServiceTokens, Outcome, Reply};
+use crate::repeat;
 
 /// A service token as the dialect writes it. A field that has no value is left out: some clients fail on `null` or `""`.
 #[derive(Serialize)]
@@ -77,6 +79,7 @@ pub(super) async fn get(State(app): State<App>, permit: Permit<Read>, id: TokenI
 pub(super) async fn create(
     State(app): State<App>,
     permit: Permit<Write>,
+    repeatable: Repeatable,
     origin: Origin,
     fields: Fields,
 ) -> Result<Response, Error> {
@@ -87,13 +90,14 @@ pub(super) async fn create(
         secret_version: fields.secret_version()?.unwrap_or(1),
         previous_expires_at: fields.previous_expires_at()?.value(),
     };
-    let issued = app.ops.create_service_token(&permit, new, &origin).await?;
-    Ok(envelope::success(StatusCode::CREATED, &Wire::new(&issued.token, Some(&issued.secret))))
+    let intent = repeatable.intent(&permit, Deed::Create, &fields, issued);
+    Ok(answer(StatusCode::CREATED, app.ops.create_service_token(&permit, new, intent, &origin).await?, issued))
 }
 
 pub(super) async fn update(
     State(app): State<App>,
     permit: Permit<Write>,
+    repeatable: Repeatable,
     id: TokenId,
     origin: Origin,
     fields: Fields,
@@ -109,38 +113,65 @@ pub(super) async fn update(
             Given::Value(at) => Patch::Set(at),
         },
     };
-    Ok(changed(&app.ops.update_service_token(&permit, &id.parse()?, update, &origin).await?))
+    let id = id.parse()?;
+    let intent = repeatable.intent(&permit, Deed::Update(id), &fields, changed);
+    Ok(answer(StatusCode::OK, app.ops.update_service_token(&permit, &id, update, intent, &origin).await?, changed))
 }
 
 pub(super) async fn rotate(
     State(app): State<App>,
     permit: Permit<Write>,
+    repeatable: Repeatable,
     id: TokenId,
     origin: Origin,
     OptionalFields(fields): OptionalFields,
 ) -> Result<Response, Error> {
-    let previous_expires_at = fields.previous_expires_at()?.value();
-    Ok(changed(&app.ops.rotate_service_token(&permit, &id.parse()?, previous_expires_at, &origin).await?))
+    let previous = fields.previous_expires_at()?.value();
+    let id = id.parse()?;
+    let intent = repeatable.intent(&permit, Deed::Rotate(id), &fields, changed);
+    Ok(answer(StatusCode::OK, app.ops.rotate_service_token(&permit, &id, previous, intent, &origin).await?, changed))
 }
 
 pub(super) async fn refresh(
     State(app): State<App>,
     permit: Permit<Write>,
+    repeatable: Repeatable,
     id: TokenId,
     origin: Origin,
 ) -> Result<Response, Error> {
-    Ok(changed(&app.ops.refresh_service_token(&permit, &id.parse()?, &origin).await?))
+    let id = id.parse()?;
+    let intent = repeatable.intent(&permit, Deed::Refresh(id), &Fields::none(), changed);
+    Ok(answer(StatusCode::OK, app.ops.refresh_service_token(&permit, &id, intent, &origin).await?, changed))
 }
 
 pub(super) async fn delete(
     State(app): State<App>,
     permit: Permit<Write>,
+    repeatable: Repeatable,
     id: TokenId,
     origin: Origin,
 ) -> Result<Response, Error> {
-    Ok(changed(&app.ops.delete_service_token(&permit, &id.parse()?, &origin).await?))
+    let id = id.parse()?;
+    let intent = repeatable.intent(&permit, Deed::Delete(id), &Fields::none(), changed);
+    Ok(answer(StatusCode::OK, app.ops.delete_service_token(&permit, &id, intent, &origin).await?, changed))
 }
 
-fn changed(changed: &Changed) -> Response {
-    envelope::changed(&Wire::new(&changed.token, changed.secret.as_deref()), changed.propagation)
+fn issued(issued: &Issued) -> String {
+    envelope::text(&Wire::new(&issued.token, Some(&issued.secret)))
+}
+
+fn changed(changed: &Changed) -> String {
+    envelope::text(&Wire::new(&changed.token, changed.secret.as_deref()))
+}
+
+/// What was kept of an earlier answer is its whole text, so that the two don't differ by a byte.
+fn answer<T>(status: StatusCode, reply: Reply<T>, text: fn(&T) -> String) -> Response {
+    match reply.outcome {
+        Outcome::Done(value) => envelope::changed(status, text(&value), reply.propagation),
+        Outcome::Replayed(replay) => {
+            let mut response = envelope::changed(status, replay.answer.expose().to_owned(), reply.propagation);
+            repeat::tell_replayed(response.headers_mut());
+            response
+        }
+    }
 }

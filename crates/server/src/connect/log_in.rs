@@ -100,7 +100,7 @@ pub(super) async fn submit(
         Chosen::Nothing { status, problem, choice } => return Err(again(status, problem.words, problem.about, choice)),
     };
     let fingerprint = pages.forms.fingerprint(&once, caller.user().as_ref());
-    let intent = Intent { key: once, fingerprint, answer: |token: &ApiToken| token.id.to_string() };
+    let intent = Intent { key: once, fingerprint, answer: |token: &ApiToken| token.id.to_string(), sealed_by: None };
     let create = CreateApiToken { scope: NewScope::Account, expires_at: None };
     match app.ops.create_api_token(&permit, create, Some(intent), &origin).await {
         Ok(issued) => match issued.reply.outcome {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use countersign_store::{Answer, BoxFuture, Tx};
 use countersign_token::id::AccountId;
+use countersign_token::secret::Secret;
 use countersign_token::time::Timestamp;
 
+use super::seal::Seal;
 use super::{Error, Ops};
 use crate::propagation::Propagation;
 
@@ -38,8 +40,11 @@ pub struct Intent<T> {
     pub key: IdempotencyKey,
     /// What tells this request from others: the operation, its arguments, and who calls.
     pub fingerprint: [u8; 32],
-    /// Renders what is kept for a replay. It must hold no secret.
+    /// Renders what is kept for a replay. It may hold a secret only if it is sealed.
     pub answer: fn(&T) -> String,
+    /// The credential that the caller showed, if the answer is to be sealed under it: then nobody can read what is kept but
+    /// who shows the same key and the same credential again.
+    pub sealed_by: Option<Arc<Secret>>,
 }
 
 /// What a change came to.
@@ -52,10 +57,10 @@ pub enum Outcome<T> {
 }
 
 /// What is left of a request that was done before.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Replay {
     /// What [`Intent::answer`] made of it then.
-    pub answer: String,
+    pub answer: Secret,
     /// The id of what the request was about.
     pub subject: String,
 }
@@ -73,9 +78,40 @@ pub struct Reply<T> {
 struct Once<T, F> {
     account: AccountId,
     subject: String,
-    intent: Option<Intent<T>>,
+    under: Option<Under<T>>,
     now: Timestamp,
     job: F,
+}
+
+/// An intent as the store sees it.
+struct Under<T> {
+    /// What stands for the key. The key itself is kept nowhere: it is half of what opens a sealed answer.
+    name: String,
+    fingerprint: [u8; 32],
+    answer: fn(&T) -> String,
+    seal: Option<Seal>,
+}
+
+impl<T> Under<T> {
+    fn keep(&self, value: &T, subject: &str) -> Result<Answer, Error> {
+        let answer = (self.answer)(value);
+        let answer = match &self.seal {
+            Some(seal) => seal.close(answer, &self.name)?,
+            None => answer,
+        };
+        Ok(Answer { fingerprint: self.fingerprint, subject: subject.to_owned(), answer })
+    }
+
+    fn replay(&self, kept: Answer) -> Result<Replay, Error> {
+        if kept.fingerprint != self.fingerprint {
+            return Err(Error::IdempotencyKeyUsed);
+        }
+        let answer = match &self.seal {
+            Some(seal) => seal.open(&kept.answer, &self.name)?,
+            None => Secret::from(kept.answer),
+        };
+        Ok(Replay { answer, subject: kept.subject })
+    }
 }
 
 impl<T, F> Once<T, F>
@@ -83,20 +119,16 @@ where
     F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, Error>>,
 {
     async fn run(&self, tx: &mut Tx) -> Result<Outcome<T>, Error> {
-        let Self { account, subject, intent, now, job } = self;
-        let Some(Intent { key, fingerprint, answer }) = intent else {
+        let Self { account, subject, under, now, job } = self;
+        let Some(under) = under else {
             return Ok(Outcome::Done(job(tx).await?));
         };
         let since = now.saturating_add_micros(-KEPT_MICROS);
-        if let Some(kept) = tx.find_answer(account, key.as_str(), since).await? {
-            if kept.fingerprint != *fingerprint {
-                return Err(Error::IdempotencyKeyUsed);
-            }
-            return Ok(Outcome::Replayed(Replay { answer: kept.answer, subject: kept.subject }));
+        if let Some(kept) = tx.find_answer(account, &under.name, since).await? {
+            return under.replay(kept).map(Outcome::Replayed);
         }
         let value = job(tx).await?;
-        let kept = Answer { fingerprint: *fingerprint, subject: subject.clone(), answer: answer(&value) };
-        tx.insert_answer(account, key.as_str(), &kept, *now).await?;
+        tx.insert_answer(account, &under.name, &under.keep(&value, subject)?, *now).await?;
         Ok(Outcome::Done(value))
     }
 }
@@ -119,7 +151,8 @@ impl Ops {
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, Error>> + Send + Sync + 'static,
         T: Send + Sync + 'static,
     {
-        let once = Arc::new(Once { account, subject, intent, now: self.clock.now(), job });
+        let under = intent.map(|intent| self.under(&account, intent));
+        let once = Arc::new(Once { account, subject, under, now: self.clock.now(), job });
         let effect = |outcome: &Outcome<T>| matches!(outcome, Outcome::Done(value) if effect(value));
         let (outcome, propagation) = self
             .commit(effect, move |tx| {
@@ -128,6 +161,15 @@ impl Ops {
             })
             .await?;
         Ok(Reply { outcome, propagation })
+    }
+
+    fn under<T>(&self, account: &AccountId, intent: Intent<T>) -> Under<T> {
+        let Intent { key, fingerprint, answer, sealed_by } = intent;
+        let name = self.key.idempotency_key().mac_hex(&[account.to_string().as_bytes(), key.as_str().as_bytes()]);
+        let seal = sealed_by.map(|credential| Seal::new(&self.key.answer_key(key.as_str(), &credential), &self.entropy));
+        // Another credential is another request. So the only answers to be opened are those that can be.
+        let fingerprint = seal.as_ref().map_or(fingerprint, |seal| seal.bind(&fingerprint));
+        Under { name, fingerprint, answer, seal }
     }
 }
 

@@ -13,10 +13,10 @@ use serde_json::json;
 
 use super::audit::difference;
 use super::commit::{gives, takes_away};
+use super::idempotency::{Intent, Reply};
 use super::pages::Start;
 use super::{Error, Ops, Seat};
 use crate::caller::{Origin, Permit, Read, Write};
-use crate::propagation::Propagation;
 
 /// What a new service token is made of.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct Issued {
     /// The token.
     pub token: ServiceToken,
     /// Its secret.
-    pub secret: Secret,
+    pub secret: Arc<Secret>,
 }
 
 /// A token after a change.
@@ -49,8 +49,7 @@ pub struct Changed {
     pub token: ServiceToken,
     /// The new secret, if the change made one; it is nowhere else.
     pub secret: Option<Arc<Secret>>,
-    /// Where the change is in force, if it took something away.
-    pub propagation: Option<Propagation>,
+    narrows: bool,
 }
 
 /// Which tokens to list.
@@ -101,22 +100,11 @@ struct Change {
     digest_key: DigestKey,
     secret: Arc<Secret>,
     event: AuditEvent,
-}
-
-struct Outcome {
-    token: ServiceToken,
-    rotated: bool,
-    narrows: bool,
-}
-
-impl Outcome {
-    fn narrows(&self) -> bool {
-        self.narrows
-    }
+    seat: Seat,
 }
 
 impl Change {
-    async fn run(&self, tx: &mut Tx) -> Result<Outcome, Error> {
+    async fn run(&self, tx: &mut Tx) -> Result<Changed, Error> {
         let before = tx.find_service_token(&self.owner, &self.id).await?.ok_or(Error::NotFound)?;
         let digest = self.digest_key.pair(&before.client_id, self.secret.expose());
         let (after, rotated) = match &self.transition {
@@ -129,11 +117,15 @@ impl Change {
             Transition::Refresh => (before.refreshed(self.now), false),
         };
         if after.reads_like(&before) {
-            return Ok(Outcome { token: before, rotated: false, narrows: false });
+            return Ok(Changed { token: self.seat.with_last_seen(before), secret: None, narrows: false });
         }
         tx.update_service_token(&after).await?;
         tx.record(AuditEvent { detail: difference(&noted(&before), &noted(&after)), ..self.event.clone() });
-        Ok(Outcome { narrows: before.narrows(&after, self.now), token: after, rotated })
+        Ok(Changed {
+            narrows: before.narrows(&after, self.now),
+            token: self.seat.with_last_seen(after),
+            secret: rotated.then(|| Arc::clone(&self.secret)),
+        })
     }
 }
 
@@ -150,16 +142,17 @@ fn noted(token: &ServiceToken) -> serde_json::Value {
 }
 
 impl Ops {
-    /// Makes a token. Its secret is in the answer and nowhere else.
+    /// Makes a token. Its secret is in the answer, and in the answer to the same request under the same key.
     pub async fn create_service_token(
         &self,
         permit: &Permit<Write>,
         new: CreateServiceToken,
+        intent: Option<Intent<Issued>>,
         origin: &Origin,
-    ) -> Result<Issued, Error> {
+    ) -> Result<Reply<Issued>, Error> {
         let now = self.clock.now();
         let client_id = ClientId::generate(&self.entropy);
-        let secret = Secret::service_token(self.secret_format, &self.entropy);
+        let secret = Arc::new(Secret::service_token(self.secret_format, &self.entropy));
         let token = ServiceToken::create(
             NewServiceToken {
                 id: ServiceTokenId::generate(now, &self.entropy),
@@ -183,17 +176,15 @@ impl Ops {
             "enabled": token.enabled,
         })
         .to_string();
-        let row = token.clone();
-        self.commit(gives, move |tx| {
-            let (row, event) = (row.clone(), event.clone());
+        self.commit_once(permit.account(), token.id.to_string(), intent, gives, move |tx| {
+            let (token, secret, event) = (token.clone(), Arc::clone(&secret), event.clone());
             Box::pin(async move {
-                tx.insert_service_token(&row).await?;
+                tx.insert_service_token(&token).await?;
                 tx.record(event);
-                Ok(())
+                Ok(Issued { token, secret })
             })
         })
-        .await?;
-        Ok(Issued { token, secret })
+        .await
     }
 
     /// One token; [`Error::NotFound`] if this account or zone has none of that id.
@@ -236,9 +227,10 @@ impl Ops {
         permit: &Permit<Write>,
         id: &ServiceTokenId,
         update: Update,
+        intent: Option<Intent<Changed>>,
         origin: &Origin,
-    ) -> Result<Changed, Error> {
-        self.change_service_token(permit, id, Transition::Update(update), origin).await
+    ) -> Result<Reply<Changed>, Error> {
+        self.change_service_token(permit, id, Transition::Update(update), intent, origin).await
     }
 
     /// Makes a new secret. The one before it is admitted until `previous_expires_at`, `None` meaning not at all.
@@ -247,9 +239,10 @@ impl Ops {
         permit: &Permit<Write>,
         id: &ServiceTokenId,
         previous_expires_at: Option<Timestamp>,
+        intent: Option<Intent<Changed>>,
         origin: &Origin,
-    ) -> Result<Changed, Error> {
-        self.change_service_token(permit, id, Transition::Rotate { previous_expires_at }, origin).await
+    ) -> Result<Reply<Changed>, Error> {
+        self.change_service_token(permit, id, Transition::Rotate { previous_expires_at }, intent, origin).await
     }
 
     /// Lets a token live at least a year from now.
@@ -257,9 +250,10 @@ impl Ops {
         &self,
         permit: &Permit<Write>,
         id: &ServiceTokenId,
+        intent: Option<Intent<Changed>>,
         origin: &Origin,
-    ) -> Result<Changed, Error> {
-        self.change_service_token(permit, id, Transition::Refresh, origin).await
+    ) -> Result<Reply<Changed>, Error> {
+        self.change_service_token(permit, id, Transition::Refresh, intent, origin).await
     }
 
     /// Ends a token. A second call finds nothing, and waits for what the first one made.
@@ -267,24 +261,24 @@ impl Ops {
         &self,
         permit: &Permit<Write>,
         id: &ServiceTokenId,
+        intent: Option<Intent<Changed>>,
         origin: &Origin,
-    ) -> Result<Changed, Error> {
+    ) -> Result<Reply<Changed>, Error> {
         let owner = permit.owner();
         let now = self.clock.now();
         let id = *id;
         let event = self.event_by(permit, "service_token.delete", ("service_token", id.to_string()), origin);
-        let (token, propagation) = self
-            .commit(takes_away, move |tx| {
-                let event = event.clone();
-                Box::pin(async move {
-                    let token = tx.find_service_token(&owner, &id).await?.ok_or(Error::NotFound)?;
-                    tx.delete_service_token(&owner, &id, now).await?;
-                    tx.record(event);
-                    Ok(token)
-                })
+        let seat = self.seat.clone();
+        self.commit_once(permit.account(), id.to_string(), intent, takes_away, move |tx| {
+            let (event, seat) = (event.clone(), seat.clone());
+            Box::pin(async move {
+                let token = tx.find_service_token(&owner, &id).await?.ok_or(Error::NotFound)?;
+                tx.delete_service_token(&owner, &id, now).await?;
+                tx.record(event);
+                Ok(Changed { token: seat.with_last_seen(token), secret: None, narrows: true })
             })
-            .await?;
-        Ok(Changed { token: self.seat.with_last_seen(token), secret: None, propagation })
+        })
+        .await
     }
 
     async fn change_service_token(
@@ -292,27 +286,26 @@ impl Ops {
         permit: &Permit<Write>,
         id: &ServiceTokenId,
         transition: Transition,
+        intent: Option<Intent<Changed>>,
         origin: &Origin,
-    ) -> Result<Changed, Error> {
-        let owner = permit.owner();
+    ) -> Result<Reply<Changed>, Error> {
         let event = self.event_by(permit, transition.action(), ("service_token", id.to_string()), origin);
-        let secret = Arc::new(Secret::service_token(self.secret_format, &self.entropy));
         let change = Arc::new(Change {
-            owner,
+            owner: permit.owner(),
             id: *id,
             transition,
             now: self.clock.now(),
             digest_key: self.digest_key.clone(),
-            secret: Arc::clone(&secret),
+            secret: Arc::new(Secret::service_token(self.secret_format, &self.entropy)),
             event,
+            seat: self.seat.clone(),
         });
-        let (Outcome { token, rotated, .. }, propagation) = self
-            .commit(Outcome::narrows, move |tx| {
-                let change = Arc::clone(&change);
-                Box::pin(async move { change.run(tx).await })
-            })
-            .await?;
-        Ok(Changed { token: self.seat.with_last_seen(token), secret: rotated.then_some(secret), propagation })
+        let narrows = |changed: &Changed| changed.narrows;
+        self.commit_once(permit.account(), id.to_string(), intent, narrows, move |tx| {
+            let change = Arc::clone(&change);
+            Box::pin(async move { change.run(tx).await })
+        })
+        .await
     }
 }
 

@@ -164,7 +164,7 @@ impl Call {
             parameters: &self.parameters,
             actor: (actor.kind, &actor.id),
         };
-        key.map(|key| Intent { key, fingerprint: intention.fingerprint(), answer })
+        key.map(|key| Intent { key, fingerprint: intention.fingerprint(), answer, sealed_by: None })
     }
 
     /// The answer that shows one object.
@@ -176,7 +176,7 @@ impl Call {
     pub(super) fn changed<T: Object>(&self, reply: Reply<T>) -> Result<Answer, Error> {
         let (details, replayed) = match reply.outcome {
             Outcome::Done(object) => (object.details(), false),
-            Outcome::Replayed(replay) => (kept(&replay.answer)?, true),
+            Outcome::Replayed(replay) => (kept(replay.answer.expose())?, true),
         };
         let answer = Answer::details(self.placed::<T>(details));
         Ok(Answer { replayed, propagation: reply.propagation, ..answer })

@@ -2,12 +2,11 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use crate::propagation::Propagation;
-
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+use crate::repeat;
 
 /// What a handler answers, whatever carries it: a response of its own, or one output among several.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ impl IntoResponse for Answer {
         let mut response = render(StatusCode::OK, &Value::Object(self.body));
         let headers = response.headers_mut();
         if self.replayed {
-            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+            repeat::tell_replayed(headers);
         }
         if let Some(propagation) = self.propagation {
             propagation.tell(headers);

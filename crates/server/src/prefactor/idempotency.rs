@@ -1,30 +1,21 @@
 //! Idempotency keys: where they stand in a request, and what makes two requests the same.
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, Method};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::error::Problem;
 use crate::ops::IdempotencyKey;
+use crate::repeat;
 
 /// The parameter's name, in a body and in a query.
 pub(super) const NAME: &str = "idempotency_key";
 
-const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-
 /// Every place of a request that holds a key, but for its body.
 pub(super) fn beside_the_body(query: &mut Map<String, Value>, headers: &HeaderMap) -> Vec<Value> {
-    let in_headers = headers.get_all(HEADER).iter().map(|value| match value.to_str() {
-        Ok(text) => Value::from(unquoted(text)),
-        // No text, so no key: it is refused as such.
-        Err(_) => Value::Array(Vec::new()),
-    });
+    // No text, so no key: it is refused as such.
+    let in_headers = repeat::keys(headers).map(|key| key.map_or_else(|| Value::Array(Vec::new()), Value::from));
     query.remove(NAME).into_iter().chain(in_headers).collect()
-}
-
-/// A structured header's string has quotes around it, and most clients leave them out.
-fn unquoted(text: &str) -> &str {
-    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
 
 /// The one key that a request's places agree on; `None` if there is none.
@@ -92,7 +83,7 @@ mod tests {
             let mut query = super::super::query::parse(query).unwrap();
             let mut map = HeaderMap::new();
             for value in headers {
-                map.append(HEADER, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+                map.append("idempotency-key", HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             let beside = beside_the_body(&mut query, &map);
             let found = key(std::iter::once(&body).chain(&beside));

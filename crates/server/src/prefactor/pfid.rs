@@ -21,7 +21,7 @@ pub(super) async fn generate(call: Call) -> Result<Answer, Error> {
     let reply = call.app.ops.generate_pfids(&call.account, &call.account_pfid, count?, intent).await?;
     let (ids, replayed) = match reply.outcome {
         Outcome::Done(ids) => (texts(&ids), false),
-        Outcome::Replayed(replay) => (call::kept(&replay.answer)?, true),
+        Outcome::Replayed(replay) => (call::kept(replay.answer.expose())?, true),
     };
     let answer = Answer::success([("account_id", json!(call.account_pfid.to_string())), ("pfids", ids)]);
     Ok(Answer { replayed, propagation: reply.propagation, ..answer })

@@ -20,6 +20,7 @@ mod delete;
 mod error;
 mod history;
 mod hostile;
+mod idempotency;
 mod identity;
 mod list;
 mod outage;
