@@ -62,6 +62,8 @@ pub(crate) struct Serving {
     #[command(flatten)]
     listeners: Listeners,
     #[command(flatten)]
+    tls: Tls,
+    #[command(flatten)]
     logging: Logging,
 }
 
@@ -78,6 +80,9 @@ struct Listeners {
     /// The gate on a Unix socket as well [env: COUNTERSIGN_GATE_UNIX]
     #[arg(long, value_name = "PATH")]
     gate_unix: Option<PathBuf>,
+    /// How many connections each listener has at once [env: COUNTERSIGN_MAX_CONNECTIONS] [default: 16384]
+    #[arg(long, value_name = "COUNT")]
+    max_connections: Option<u32>,
     /// Address under which clients reach the management API, for links and audiences [env: COUNTERSIGN_PUBLIC_URL]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
@@ -89,6 +94,26 @@ struct Listeners {
     /// give up the promise about revocation [env: COUNTERSIGN_STALE] [default: refuse]
     #[arg(long, value_name = "WHAT")]
     stale: Option<StaleFlag>,
+}
+
+#[derive(Args, Clone)]
+#[command(next_help_heading = "TLS, all files in PEM")]
+struct Tls {
+    /// Certificate of the management API, with its chain [env: COUNTERSIGN_TLS_CERTIFICATE]
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+    /// Its key [env: COUNTERSIGN_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Certificate of the gate, with its chain [env: COUNTERSIGN_GATE_TLS_CERTIFICATE]
+    #[arg(long, value_name = "FILE")]
+    gate_tls_certificate: Option<PathBuf>,
+    /// Its key [env: COUNTERSIGN_GATE_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    gate_tls_key: Option<PathBuf>,
+    /// Authorities whose certificates the gate's clients must show [env: COUNTERSIGN_GATE_CLIENT_CA]
+    #[arg(long, value_name = "FILE")]
+    gate_client_ca: Option<PathBuf>,
 }
 
 #[derive(Args, Clone)]
@@ -111,6 +136,12 @@ impl Serving {
             listen: self.listeners.listen,
             gate_listen: self.listeners.gate_listen,
             gate_unix: self.listeners.gate_unix,
+            max_connections: self.listeners.max_connections,
+            tls_certificate: self.tls.tls_certificate,
+            tls_key: self.tls.tls_key,
+            gate_tls_certificate: self.tls.gate_tls_certificate,
+            gate_tls_key: self.tls.gate_tls_key,
+            gate_client_ca: self.tls.gate_client_ca,
             public_url: self.listeners.public_url,
             secret_format: self.listeners.secret_format.map(Into::into),
             stale: self.listeners.stale.map(Into::into),

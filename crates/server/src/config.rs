@@ -20,19 +20,28 @@ use self::key::KeySource;
 const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// Every key, in the order of the default file. A key is also `COUNTERSIGN_<KEY>` in the environment.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 17] = [
     "data_dir",
     "database_url",
     "installation_key_file",
     "listen",
     "gate_listen",
     "gate_unix",
+    "tls_certificate",
+    "tls_key",
+    "gate_tls_certificate",
+    "gate_tls_key",
+    "gate_client_ca",
+    "max_connections",
     "public_url",
     "secret_format",
     "stale",
     "log_format",
     "log_level",
 ];
+
+/// The keys whose values are numbers. In the environment everything is text.
+const NUMBERS: [&str; 1] = ["max_connections"];
 
 /// What a server is told, complete and checked.
 #[derive(Clone)]
@@ -49,6 +58,12 @@ pub struct Settings {
     pub gate_listen: SocketAddr,
     /// Path of the gate's Unix socket, if it has one.
     pub gate_unix: Option<PathBuf>,
+    /// The certificate of the management API; without one it speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// The certificate of the gate's TCP listener.
+    pub gate_tls: Option<TlsFiles>,
+    /// How many connections each listener has at once.
+    pub max_connections: u32,
     /// The address under which clients reach the management API, if it differs from what is bound.
     pub public_url: Option<String>,
     /// The form of new client secrets.
@@ -59,6 +74,17 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// A level, or a filter as in `RUST_LOG`.
     pub log_level: String,
+}
+
+/// The files of a listener's TLS, all in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities whose certificates clients must show; `None` lets everybody connect.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// What a node answers that has not heard from the store for longer than `max_staleness`.
@@ -116,6 +142,18 @@ pub struct Overrides {
     pub gate_listen: Option<SocketAddr>,
     /// See [`Settings::gate_unix`].
     pub gate_unix: Option<PathBuf>,
+    /// See [`Settings::tls`].
+    pub tls_certificate: Option<PathBuf>,
+    /// See [`Settings::tls`].
+    pub tls_key: Option<PathBuf>,
+    /// See [`Settings::gate_tls`].
+    pub gate_tls_certificate: Option<PathBuf>,
+    /// See [`Settings::gate_tls`].
+    pub gate_tls_key: Option<PathBuf>,
+    /// See [`TlsFiles::client_ca`].
+    pub gate_client_ca: Option<PathBuf>,
+    /// See [`Settings::max_connections`].
+    pub max_connections: Option<u32>,
     /// See [`Settings::public_url`].
     pub public_url: Option<String>,
     /// See [`Settings::secret_format`].
@@ -164,7 +202,8 @@ impl Overrides {
             let name = format!("COUNTERSIGN_{}", key.to_uppercase());
             if let Some(value) = environment(&name) {
                 let mut table = toml::Table::new();
-                table.insert(key.to_owned(), toml::Value::String(value));
+                let number = value.parse().ok().filter(|_| NUMBERS.contains(&key)).map(toml::Value::Integer);
+                table.insert(key.to_owned(), number.unwrap_or(toml::Value::String(value)));
                 let one: Self = match table.try_into() {
                     Ok(one) => one,
                     Err(error) => bail!("the environment variable {name} is wrong: {}", error.message()),
@@ -183,6 +222,12 @@ impl Overrides {
             listen: self.listen.or(below.listen),
             gate_listen: self.gate_listen.or(below.gate_listen),
             gate_unix: self.gate_unix.or(below.gate_unix),
+            tls_certificate: self.tls_certificate.or(below.tls_certificate),
+            tls_key: self.tls_key.or(below.tls_key),
+            gate_tls_certificate: self.gate_tls_certificate.or(below.gate_tls_certificate),
+            gate_tls_key: self.gate_tls_key.or(below.gate_tls_key),
+            gate_client_ca: self.gate_client_ca.or(below.gate_client_ca),
+            max_connections: self.max_connections.or(below.max_connections),
             public_url: self.public_url.or(below.public_url),
             secret_format: self.secret_format.or(below.secret_format),
             stale: self.stale.or(below.stale),
@@ -208,12 +253,43 @@ impl Overrides {
             listen: self.listen.context("listen is not set")?,
             gate_listen: self.gate_listen.context("gate_listen is not set")?,
             gate_unix: self.gate_unix,
+            tls: tls_files(["tls_certificate", "tls_key"], self.tls_certificate, self.tls_key, None)?,
+            gate_tls: match &self.gate_client_ca {
+                Some(_) if self.gate_tls_certificate.is_none() => {
+                    bail!("gate_client_ca is set, and gate_tls_certificate is not")
+                }
+                client_ca => tls_files(
+                    ["gate_tls_certificate", "gate_tls_key"],
+                    self.gate_tls_certificate,
+                    self.gate_tls_key,
+                    client_ca.clone(),
+                )?,
+            },
+            max_connections: self
+                .max_connections
+                .filter(|max| *max > 0)
+                .context("max_connections must be at least 1")?,
             public_url: self.public_url,
             secret_format: self.secret_format.context("secret_format is not set")?.into(),
             stale: self.stale.context("stale is not set")?,
             log_format: self.log_format.context("log_format is not set")?,
             log_level: self.log_level.context("log_level is not set")?,
         })
+    }
+}
+
+/// A certificate and its key go together.
+fn tls_files(
+    [certificate_name, key_name]: [&str; 2],
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+) -> anyhow::Result<Option<TlsFiles>> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, client_ca })),
+        (None, None) => Ok(None),
+        (Some(_), None) => bail!("{certificate_name} is set, and {key_name} is not"),
+        (None, Some(_)) => bail!("{key_name} is set, and {certificate_name} is not"),
     }
 }
 
@@ -225,6 +301,8 @@ impl fmt::Debug for Settings {
             .field("listen", &self.listen)
             .field("gate_listen", &self.gate_listen)
             .field("gate_unix", &self.gate_unix)
+            .field("tls", &self.tls)
+            .field("gate_tls", &self.gate_tls)
             .finish_non_exhaustive()
     }
 }
@@ -253,6 +331,8 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "127.0.0.1:8787");
         assert_eq!(settings.gate_listen.to_string(), "127.0.0.1:8788");
         assert_eq!(settings.gate_unix, None);
+        assert_eq!((settings.tls, settings.gate_tls), (None, None));
+        assert_eq!(settings.max_connections, 16384);
         assert_eq!(settings.secret_format, SecretFormat::Scannable);
         assert_eq!(settings.stale, Stale::Refuse);
         assert_eq!(settings.log_format, LogFormat::Human);
@@ -321,11 +401,36 @@ mod tests {
             assert!(!message.contains("s3cret"), "{message}");
         }
         check("COUNTERSIGN_LISTEN", "localhost", "COUNTERSIGN_LISTEN");
+        check("COUNTERSIGN_MAX_CONNECTIONS", "many", "COUNTERSIGN_MAX_CONNECTIONS");
+        check("COUNTERSIGN_MAX_CONNECTIONS", "0", "max_connections must be at least 1");
+        check("COUNTERSIGN_TLS_KEY", "k.pem", "tls_key is set, and tls_certificate is not");
+        check("COUNTERSIGN_GATE_TLS_CERTIFICATE", "c.pem", "gate_tls_certificate is set, and gate_tls_key is not");
+        check("COUNTERSIGN_GATE_CLIENT_CA", "ca.pem", "gate_client_ca is set, and gate_tls_certificate is not");
         check("COUNTERSIGN_SECRET_FORMAT", "base64", "COUNTERSIGN_SECRET_FORMAT");
         check("COUNTERSIGN_DATABASE_URL", "mysql://u:s3cret@h/d", "database_url");
         check("COUNTERSIGN_INSTALLATION_KEY", "s3cret", "COUNTERSIGN_INSTALLATION_KEY");
         let missing = Settings::load(Overrides::default(), Some(Path::new("/nowhere/c.toml")), &nowhere);
         assert!(format!("{:#}", missing.expect_err("no file")).contains("/nowhere/c.toml"));
+    }
+
+    #[test]
+    fn certificates_go_with_their_keys() {
+        let text = "tls_certificate = 'c'\ntls_key = 'k'\ngate_tls_certificate = 'gc'\ngate_client_ca = 'ca'\n";
+        let (_dir, path) = file(text);
+        let environment = |name: &str| match name {
+            "COUNTERSIGN_GATE_TLS_KEY" => Some("gk".to_owned()),
+            "COUNTERSIGN_MAX_CONNECTIONS" => Some("7".to_owned()),
+            _ => None,
+        };
+        let settings = Settings::load(Overrides::default(), Some(&path), &environment).unwrap();
+        let files = |certificate: &str, key: &str, client_ca: Option<&str>| TlsFiles {
+            certificate: certificate.into(),
+            key: key.into(),
+            client_ca: client_ca.map(PathBuf::from),
+        };
+        assert_eq!(settings.tls, Some(files("c", "k", None)));
+        assert_eq!(settings.gate_tls, Some(files("gc", "gk", Some("ca"))));
+        assert_eq!(settings.max_connections, 7);
     }
 
     #[test]

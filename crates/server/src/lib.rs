@@ -22,6 +22,7 @@ pub mod propagation;
 mod repeat;
 pub mod sweeper;
 mod throttle;
+pub mod tls;
 mod urlencoded;
 
 // The operations' arguments and answers are made of these; who calls the operations names them through here.

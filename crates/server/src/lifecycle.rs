@@ -15,11 +15,11 @@ use countersign_token::entropy::Entropy;
 use countersign_token::feed::Freshness;
 use countersign_token::index::Index;
 use countersign_token::time::Clock;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Settings, Stale};
+use crate::config::{Settings, Stale, TlsFiles};
 use crate::flusher::Flusher;
 use crate::follower::{Follower, Promise};
 use crate::gate::{Gate, listener};
@@ -28,11 +28,14 @@ use crate::metrics::Metrics;
 use crate::ops::pages::Pages;
 use crate::ops::{Node, Ops};
 use crate::sweeper;
+use crate::tls::Tls;
 
 pub(crate) mod accept;
-mod http;
+mod descriptors;
+pub(crate) mod http;
 mod lock;
 mod open;
+pub(crate) mod patience;
 mod restore;
 pub mod stop;
 mod tasks;
@@ -43,6 +46,7 @@ pub(crate) mod unix;
 pub use self::open::{Opened, create_store, open_reader, open_store};
 pub use self::restore::{RestoredStore, restore_store};
 
+use self::accept::Room;
 use self::lock::ServerLock;
 use self::stop::Stop;
 use self::tasks::Tasks;
@@ -51,8 +55,15 @@ use self::unix::SocketFile;
 /// How long requests may take to end once the server stops.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long the head of a request may take to arrive, and a connection may be idle between requests.
+/// How long a TLS handshake and the head of a request may take to arrive, and a connection may be idle between requests.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer may take nothing of an answer.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How connections are treated, on every listener.
+pub(crate) const CONNECTION: http::Options =
+    http::Options { head_timeout: HEAD_TIMEOUT, write_timeout: WRITE_TIMEOUT, drain_timeout: DRAIN_TIMEOUT };
 
 /// How long each background task may take to end once it is told to.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,7 +73,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Listening {
     /// `management`, `gate` or `gate-unix`.
     pub name: &'static str,
-    /// `http://ADDRESS`, or `unix:PATH`.
+    /// `http://ADDRESS`, `https://ADDRESS`, or `unix:PATH`.
     pub url: String,
 }
 
@@ -73,10 +84,11 @@ pub struct Listening {
 pub struct Server {
     listening: Vec<Listening>,
     router: Router,
-    management: TcpListener,
+    management: http::Listener,
     gate: Arc<Gate>,
-    gate_tcp: TcpListener,
-    gate_unix: Option<UnixListener>,
+    gate_listeners: listener::Listeners,
+    gate_threads: usize,
+    certificates: Certificates,
     metrics: Arc<Metrics>,
     background: Background,
     socket_file: Option<SocketFile>,
@@ -103,6 +115,8 @@ const GATE: &str = "gate";
 impl Server {
     /// Opens the store, binds the listeners, and loads the index.
     pub async fn start(settings: &Settings, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
+        // Before anything is touched: what is wrong with a file is soon said.
+        let certificates = Certificates::load(settings)?;
         let (opened, installation) = open_store(settings).await?;
         let lock = match &settings.database {
             Database::Sqlite(path) => Some(ServerLock::take(path)?),
@@ -125,9 +139,13 @@ impl Server {
         // Before the work of loading, and before anybody else learns of this node: a port in use is soon said.
         let management = bind(settings.listen, "management API").await?;
         let gate_tcp = bind(settings.gate_listen, "gate").await?;
+        let url = |tls: &Option<Arc<Tls>>, listener: &TcpListener| {
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            listener.local_addr().map(|address| format!("{scheme}://{address}"))
+        };
         let mut listening = vec![
-            Listening { name: "management", url: format!("http://{}", management.local_addr()?) },
-            Listening { name: "gate", url: format!("http://{}", gate_tcp.local_addr()?) },
+            Listening { name: "management", url: url(&certificates.management, &management)? },
+            Listening { name: "gate", url: url(&certificates.gate, &gate_tcp)? },
         ];
         let (socket_file, gate_unix) = match &settings.gate_unix {
             Some(path) => {
@@ -136,6 +154,18 @@ impl Server {
                 (Some(file), Some(listener))
             }
             None => (None, None),
+        };
+        let gate_threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let listeners = if gate_unix.is_some() { 3 } else { 2 };
+        let connections = descriptors::connections_each(settings.max_connections, listeners, gate_threads);
+        let management =
+            http::Listener { tcp: management, tls: certificates.management.clone(), room: Room::new(connections) };
+        let gate_listeners = listener::Listeners {
+            tcp: gate_tcp,
+            tcp_room: Room::new(connections),
+            tls: certificates.gate.clone(),
+            unix: gate_unix,
+            unix_room: Room::new(connections),
         };
 
         let index = Arc::new(Index::new(key.digest_key(), &entropy));
@@ -195,8 +225,9 @@ impl Server {
             router,
             management,
             gate,
-            gate_tcp,
-            gate_unix,
+            gate_listeners,
+            gate_threads,
+            certificates,
             metrics,
             background,
             socket_file,
@@ -209,17 +240,21 @@ impl Server {
         &self.listening
     }
 
+    /// The listeners' certificates, to be read again while the server runs.
+    pub fn certificates(&self) -> Certificates {
+        self.certificates.clone()
+    }
+
     /// Answers until `stop`, then ends in order: requests that have begun are answered. An error says why the server
     /// could not go on.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let connections = Stop::default();
         let mut background = self.background;
         let errors = &self.metrics.accept_errors;
-        let options = http::Options { head_timeout: HEAD_TIMEOUT, drain_timeout: DRAIN_TIMEOUT };
-        let management = http::serve(self.management, self.router, options, connections.clone(), errors.clone());
+        let management = http::serve(self.management, self.router, CONNECTION, connections.clone(), errors.clone());
         background.tasks.spawn(MANAGEMENT, management);
-        let options = listener::Options::default();
-        let gate = listener::start(&self.gate, self.gate_tcp, self.gate_unix, options, &connections, errors)?;
+        let options = listener::Options { threads: self.gate_threads, http: CONNECTION };
+        let gate = listener::start(&self.gate, self.gate_listeners, options, &connections, errors)?;
         background.tasks.spawn(GATE, gate.join());
 
         let failure = tokio::select! {
@@ -256,20 +291,89 @@ impl Background {
     }
 }
 
+/// The certificates of a server's listeners. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    management: Option<Arc<Tls>>,
+    gate: Option<Arc<Tls>>,
+}
+
+impl Certificates {
+    fn load(settings: &Settings) -> anyhow::Result<Self> {
+        let load = |files: &Option<TlsFiles>, what| match files {
+            None => Ok(None),
+            Some(files) => {
+                let tls = Tls::load(files).with_context(|| format!("cannot serve TLS for the {what}"))?;
+                Ok::<_, anyhow::Error>(Some(Arc::new(tls)))
+            }
+        };
+        Ok(Self { management: load(&settings.tls, MANAGEMENT)?, gate: load(&settings.gate_tls, GATE)? })
+    }
+
+    /// Reads them again. One that can't be used stays as it was, and the log says why.
+    pub fn reload(&self, settings: &Settings) {
+        for (listener, tls, files) in
+            [(MANAGEMENT, &self.management, &settings.tls), (GATE, &self.gate, &settings.gate_tls)]
+        {
+            match (tls, files) {
+                (Some(tls), Some(files)) => match tls.reload(files) {
+                    Ok(()) => tracing::info!(listener, "the certificate was read again"),
+                    Err(error) => tracing::error!(
+                        listener,
+                        error = format!("{error:#}"),
+                        "the certificate cannot be used; the old one stays"
+                    ),
+                },
+                (None, None) => {}
+                (Some(_), None) | (None, Some(_)) => {
+                    tracing::error!(listener, "TLS is switched on and off at a start only; it stays as it was");
+                }
+            }
+        }
+    }
+}
+
 /// Runs a server with the system's clock and randomness until SIGTERM or SIGINT. `announce` is told what is bound before
 /// the first request is answered. A second signal ends the wait at once, with an error.
-pub async fn serve(settings: &Settings, announce: impl FnMut(&Listening)) -> anyhow::Result<()> {
+///
+/// On SIGHUP, `reload` gives the settings anew, and the certificates are read again. Without it SIGHUP is left alone.
+pub async fn serve(
+    settings: &Settings,
+    reload: Option<&dyn Fn() -> anyhow::Result<Settings>>,
+    announce: impl FnMut(&Listening),
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    // From here on SIGHUP ends nothing; one that comes too early is kept.
+    let mut hangup = match reload {
+        Some(_) => Some(signal(SignalKind::hangup()).context("cannot listen for signals")?),
+        None => None,
+    };
+    descriptors::raise_limit();
     let server = tokio::select! {
         server = Server::start(settings, Clock::System, Entropy::System) => server?,
         () = signals.next() => return Ok(()),
     };
     server.listening().iter().for_each(announce);
+    let certificates = server.certificates();
+    let reloading = async {
+        let (Some(hangup), Some(reload)) = (&mut hangup, reload) else { return std::future::pending().await };
+        while hangup.recv().await.is_some() {
+            match reload() {
+                Ok(settings) => certificates.reload(&settings),
+                Err(error) => tracing::error!(
+                    error = format!("{error:#}"),
+                    "the configuration cannot be read again; everything stays as it was"
+                ),
+            }
+        }
+        std::future::pending::<()>().await;
+    };
     let stop = CancellationToken::new();
     let mut run = pin!(server.run(stop.clone().cancelled_owned()));
     tokio::select! {
         outcome = run.as_mut() => return outcome,
         () = signals.next() => stop.cancel(),
+        () = reloading => {}
     }
     tokio::select! {
         outcome = run => outcome,

@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let names = 2 + usize::from(settings.gate_unix.is_some());
     let mut bound: Vec<Listening> = Vec::new();
     let mut greeted = Ok(());
-    let served = lifecycle::serve(&settings, |listening| {
+    let served = lifecycle::serve(&settings, None, |listening| {
         serve::announce(&mut output, listening);
         bound.push(listening.clone());
         if bound.len() == names {

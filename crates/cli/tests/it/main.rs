@@ -21,3 +21,4 @@ mod quickstart;
 mod serve;
 mod service_token;
 mod signing_key;
+mod tls;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -137,11 +137,18 @@ pub(crate) fn outcome(command: &mut Command) -> Outcome {
     }
 }
 
+/// What a server has said on standard error.
+#[derive(Default)]
+struct Log {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
 /// A running server. Dropping it kills it.
 pub(crate) struct Server {
     child: Child,
     lines: Receiver<String>,
-    log: Arc<Mutex<String>>,
+    log: Arc<Log>,
     readers: Vec<thread::JoinHandle<()>>,
     /// Address of the management API, such as `http://127.0.0.1:1234`.
     pub management: String,
@@ -154,7 +161,7 @@ impl Server {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (to, lines) = channel();
-        let log = Arc::new(Mutex::new(String::new()));
+        let log = Arc::<Log>::default();
         let stdout = child.stdout.take().unwrap();
         let stderr = child.stderr.take().unwrap();
         let into = Arc::clone(&log);
@@ -194,7 +201,14 @@ impl Server {
 
     /// What it has said on standard error so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.text.lock().unwrap().clone()
+    }
+
+    /// Waits until it has said this on standard error.
+    pub(crate) fn says(&self, what: &str) {
+        let said = self.log.text.lock().unwrap();
+        let (said, waited) = self.log.grown.wait_timeout_while(said, PATIENCE, |said| !said.contains(what)).unwrap();
+        assert!(!waited.timed_out(), "{what:?} in {said}");
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -284,11 +298,12 @@ fn forward(from: impl Read, to: &Sender<String>) {
     }
 }
 
-fn collect(from: impl Read, into: &Mutex<String>) {
+fn collect(from: impl Read, into: &Log) {
     for line in BufReader::new(from).lines() {
-        let mut log = into.lock().unwrap();
+        let mut log = into.text.lock().unwrap();
         log.push_str(&line.unwrap());
         log.push('\n');
+        into.grown.notify_all();
     }
 }
 

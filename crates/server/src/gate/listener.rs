@@ -5,50 +5,74 @@
 
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
+use std::io::Cursor;
 use std::net::TcpListener as StdTcpListener;
 use std::os::unix::net::UnixListener as StdUnixListener;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::server::conn::http1::{self, Parts};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::counter::Counter;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use super::{Gate, forward_auth};
-use crate::lifecycle::accept::accept_all;
+use super::{Gate, Response, forward_auth};
+use crate::lifecycle::accept::{Place, Room, accept_all};
+use crate::lifecycle::http::{self, HEAD_MAX, Http, undelayed};
+use crate::lifecycle::patience::Patient;
 use crate::lifecycle::stop::Stop;
-
-/// The largest request head. Proxies forward the client's headers, cookies included: nginx lets 32 KiB pass by default.
-const HEAD_MAX: usize = 64 * 1024;
+use crate::tls::Tls;
 
 /// How the gate is run.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// How many threads accept and answer.
-    pub threads: usize,
-    /// How long the head of a request may take to arrive, and how long a connection may stay idle.
-    pub head_timeout: Duration,
-    /// How long connections may take to end once the server stops.
-    pub drain_timeout: Duration,
+    pub(crate) threads: usize,
+    /// How connections are treated.
+    pub(crate) http: http::Options,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            head_timeout: Duration::from_secs(10),
-            drain_timeout: crate::lifecycle::DRAIN_TIMEOUT,
-        }
+/// Where the gate listens.
+#[derive(Debug)]
+pub(crate) struct Listeners<T = TcpListener, U = UnixListener> {
+    pub(crate) tcp: T,
+    pub(crate) tcp_room: Room,
+    /// On the TCP listener; a Unix socket has none.
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) unix: Option<U>,
+    pub(crate) unix_room: Room,
+}
+
+impl Listeners {
+    fn into_std(self) -> anyhow::Result<Listeners<StdTcpListener, StdUnixListener>> {
+        Ok(Listeners {
+            tcp: self.tcp.into_std().context("cannot take the gate's listener")?,
+            tcp_room: self.tcp_room,
+            tls: self.tls,
+            unix: self.unix.map(UnixListener::into_std).transpose().context("cannot take the gate's Unix socket")?,
+            unix_room: self.unix_room,
+        })
+    }
+}
+
+impl Listeners<StdTcpListener, StdUnixListener> {
+    fn try_clone(&self) -> anyhow::Result<Self> {
+        let unix = self.unix.as_ref().map(StdUnixListener::try_clone).transpose();
+        Ok(Self {
+            tcp: self.tcp.try_clone().context("cannot share the gate's listener")?,
+            tcp_room: self.tcp_room.clone(),
+            tls: self.tls.clone(),
+            unix: unix.context("cannot share the gate's Unix socket")?,
+            unix_room: self.unix_room.clone(),
+        })
     }
 }
 
@@ -56,29 +80,20 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Threads(Vec<oneshot::Receiver<anyhow::Result<()>>>);
 
-/// Starts answering on `tcp`, and on `unix` if there is one, until `stop`.
-pub fn start(
+/// Starts answering on `listeners` until `stop`.
+pub(crate) fn start(
     gate: &Arc<Gate>,
-    tcp: TcpListener,
-    unix: Option<UnixListener>,
+    listeners: Listeners,
     options: Options,
     stop: &Stop,
     accept_errors: &Counter,
 ) -> anyhow::Result<Threads> {
-    let tcp = tcp.into_std().context("cannot take the gate's listener")?;
-    let unix = unix.map(UnixListener::into_std).transpose().context("cannot take the gate's Unix socket")?;
+    let listeners = listeners.into_std()?;
     let mut threads = Vec::with_capacity(options.threads);
     for number in 0..options.threads {
         let core = Core {
-            gate: Arc::clone(gate),
-            tcp: tcp.try_clone().context("cannot share the gate's listener")?,
-            unix: unix
-                .as_ref()
-                .map(StdUnixListener::try_clone)
-                .transpose()
-                .context("cannot share the gate's Unix socket")?,
-            options,
-            stop: stop.clone(),
+            listeners: listeners.try_clone()?,
+            surface: Arc::new(Surface::new(Arc::clone(gate), options.http, stop.clone())),
             accept_errors: accept_errors.clone(),
         };
         let (ended, outcome) = oneshot::channel();
@@ -113,11 +128,8 @@ impl Threads {
 
 /// One thread's share of the gate.
 struct Core {
-    gate: Arc<Gate>,
-    tcp: StdTcpListener,
-    unix: Option<StdUnixListener>,
-    options: Options,
-    stop: Stop,
+    listeners: Listeners<StdTcpListener, StdUnixListener>,
+    surface: Arc<Surface>,
     accept_errors: Counter,
 }
 
@@ -129,40 +141,41 @@ impl Core {
     }
 
     async fn serve(self) -> anyhow::Result<()> {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(self.options.head_timeout);
-        http.max_header_size(HEAD_MAX).max_buf_size(HEAD_MAX);
-        // Answers are small and in one piece.
-        http.writev(false);
+        let Self { listeners, surface, accept_errors } = self;
         let connections = TaskTracker::new();
-        let tcp = TcpListener::from_std(self.tcp).context("cannot use the gate's listener")?;
-        let unix = self.unix.map(UnixListener::from_std).transpose().context("cannot use the gate's Unix socket")?;
+        let tcp = TcpListener::from_std(listeners.tcp).context("cannot use the gate's listener")?;
+        let unix =
+            listeners.unix.map(UnixListener::from_std).transpose().context("cannot use the gate's Unix socket")?;
+        let tls = listeners.tls;
 
         let accept_tcp = accept_all(
             |cx| tcp.poll_accept(cx),
-            |(stream, _)| {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(error = %error, "cannot switch delays off");
+            |(stream, _), place| {
+                undelayed(&stream);
+                let surface = Arc::clone(&surface);
+                match &tls {
+                    None => drop(connections.spawn(async move { surface.serve(stream, place).await })),
+                    Some(tls) => {
+                        let tls = Arc::clone(tls);
+                        drop(connections.spawn(async move { surface.serve_tls(stream, &tls, place).await }));
+                    }
                 }
-                connections.spawn(serve_connection(stream, Arc::clone(&self.gate), http.clone(), self.stop.clone()));
             },
-            &self.stop,
-            &self.accept_errors,
+            &listeners.tcp_room,
+            &surface.stop,
+            &accept_errors,
         );
         let accept_unix = async {
             let Some(unix) = &unix else { return };
             accept_all(
                 |cx| unix.poll_accept(cx),
-                |(stream, _)| {
-                    connections.spawn(serve_connection(
-                        stream,
-                        Arc::clone(&self.gate),
-                        http.clone(),
-                        self.stop.clone(),
-                    ));
+                |(stream, _), place| {
+                    let surface = Arc::clone(&surface);
+                    connections.spawn(async move { surface.serve(stream, place).await });
                 },
-                &self.stop,
-                &self.accept_errors,
+                &listeners.unix_room,
+                &surface.stop,
+                &accept_errors,
             )
             .await;
         };
@@ -170,42 +183,92 @@ impl Core {
 
         drop((tcp, unix));
         connections.close();
-        if tokio::time::timeout(self.options.drain_timeout, connections.wait()).await.is_err() {
+        if tokio::time::timeout(surface.options.drain_timeout, connections.wait()).await.is_err() {
             tracing::warn!(connections = connections.len(), "connections to the gate did not end in time and are cut");
         }
         Ok(())
     }
 }
 
-/// Answers one connection's requests. When the server stops, what has arrived is still answered.
-async fn serve_connection<I>(io: I, gate: Arc<Gate>, http: http1::Builder, stop: Stop)
-where
-    I: AsyncRead + AsyncWrite + Unpin,
-{
-    let service = service_fn(move |request: Request<Incoming>| {
-        ready(Ok::<_, Infallible>(forward_auth::handle(&gate, request.uri(), request.headers())))
-    });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
-    let mut stopped = pin!(stop.requested());
-    let mut asked = false;
-    let mut stopping = false;
-    let outcome = poll_fn(|cx| {
-        // First, so that a request that has arrived is answered and not cut off.
-        let polled = connection.as_mut().poll(cx);
-        // Asking `stopped` once leaves this task's waker there. It takes a lock that all connections share, so that
-        // afterwards only the flag is looked at.
-        if polled.is_pending() && !stopping && (!asked || stop.is_requested()) {
-            asked = true;
-            if stopped.as_mut().poll(cx).is_ready() {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
-                return connection.as_mut().poll(cx);
+/// What all connections of a thread share.
+struct Surface {
+    gate: Arc<Gate>,
+    options: http::Options,
+    stop: Stop,
+    /// For connections without TLS, which nearly always speak HTTP/1.
+    http1: http1::Builder,
+    /// For all others.
+    http: Http,
+}
+
+impl Surface {
+    fn new(gate: Arc<Gate>, options: http::Options, stop: Stop) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(options.head_timeout);
+        http1.max_header_size(HEAD_MAX as usize).max_buf_size(HEAD_MAX as usize);
+        // Answers are small and in one piece.
+        http1.writev(false);
+        let http = Http::new(options, stop.clone());
+        Self { gate, options, stop, http1, http }
+    }
+
+    fn service(
+        &self,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response,
+        Error = Infallible,
+        Future = impl Future<Output = Result<Response, Infallible>> + Send + use<>,
+    > + use<> {
+        let gate = Arc::clone(&self.gate);
+        service_fn(move |request: Request<Incoming>| {
+            ready(Ok(forward_auth::handle(&gate, request.uri(), request.headers())))
+        })
+    }
+
+    /// Answers one connection's requests. When the server stops, what has arrived is still answered.
+    async fn serve<I>(&self, io: I, _place: Place)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let io = TokioIo::new(Patient::new(io, self.options.write_timeout));
+        let mut connection = self.http1.serve_connection(io, self.service());
+        let mut stopped = pin!(self.stop.requested());
+        let mut asked = false;
+        let mut stopping = false;
+        let outcome = poll_fn(|cx| {
+            // First, so that a request that has arrived is answered and not cut off.
+            let polled = Pin::new(&mut connection).poll(cx);
+            // Asking `stopped` once leaves this task's waker there. It takes a lock that all connections share, so that
+            // afterwards only the flag is looked at.
+            if polled.is_pending() && !stopping && (!asked || self.stop.is_requested()) {
+                asked = true;
+                if stopped.as_mut().poll(cx).is_ready() {
+                    stopping = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                    return Pin::new(&mut connection).poll(cx);
+                }
             }
+            polled
+        })
+        .await;
+        match outcome {
+            Ok(()) => {}
+            // Nothing was answered: it begins again in the other protocol.
+            Err(error) if error.is_parse_version_h2() => {
+                let Parts { io, read_buf, .. } = connection.into_parts();
+                let (reader, writer) = tokio::io::split(io.into_inner());
+                let io = tokio::io::join(Cursor::new(read_buf).chain(reader), writer);
+                Box::pin(self.http.serve(io, self.service())).await;
+            }
+            Err(error) => tracing::debug!(error = %error, "a connection to the gate ended early"),
         }
-        polled
-    })
-    .await;
-    if let Err(error) = outcome {
-        tracing::debug!(error = %error, "a connection to the gate ended early");
+    }
+
+    async fn serve_tls(&self, stream: TcpStream, tls: &Tls, _place: Place) {
+        let io = Patient::new(stream, self.options.write_timeout);
+        if let Some(io) = Box::pin(self.http.shake_hands(tls, io)).await {
+            Box::pin(self.http.serve(io, self.service())).await;
+        }
     }
 }

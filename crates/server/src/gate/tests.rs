@@ -5,4 +5,5 @@ mod decisions;
 mod demands;
 mod protocol;
 mod sockets;
+mod tls;
 mod world;

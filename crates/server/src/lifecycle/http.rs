@@ -1,106 +1,218 @@
-//! The connections of the management API: HTTP/1 and HTTP/2 around the router.
+//! Connections that may speak HTTP/1 or HTTP/2, with or without TLS; and the listener of the management API.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::accept::accept_all;
+use super::accept::{Room, accept_all};
+use super::patience::Patient;
 use super::stop::Stop;
 use crate::management::Peer;
+use crate::tls::Tls;
+
+/// The largest request head. Proxies forward the client's headers, cookies included: nginx lets 32 KiB pass by default.
+pub(crate) const HEAD_MAX: u32 = 64 * 1024;
+
+/// How many requests of one HTTP/2 connection are served at once.
+const STREAMS_MAX: u32 = 100;
 
 /// How connections are treated.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Options {
-    /// How long the head of a request may take to arrive, and how long an HTTP/1 connection may stay idle.
-    pub(super) head_timeout: Duration,
+pub(crate) struct Options {
+    /// How long a handshake and the head of a request may take to arrive, and how long a connection may stay idle.
+    pub(crate) head_timeout: Duration,
+    /// How long a peer may take nothing of an answer.
+    pub(crate) write_timeout: Duration,
     /// How long connections may take to end once the server stops.
-    pub(super) drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Serves connections of both protocols alike.
+#[derive(Clone)]
+pub(crate) struct Http {
+    builder: auto::Builder<TokioExecutor>,
+    options: Options,
+    stop: Stop,
+}
+
+/// What a connection is doing.
+#[derive(Debug, Default)]
+struct Activity {
+    begun: AtomicU64,
+    running: AtomicU64,
+}
+
+impl Activity {
+    fn begin(self: &Arc<Self>) -> Running {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Running(Arc::clone(self))
+    }
+
+    /// Returns when nothing has happened for `patience`, or a while longer.
+    async fn cease(&self, patience: Duration) {
+        let mut seen = 0;
+        loop {
+            tokio::time::sleep(patience).await;
+            let begun = self.begun.load(Ordering::Relaxed);
+            if begun == seen && self.running.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            seen = begun;
+        }
+    }
+}
+
+/// A request that has begun and is not answered yet.
+struct Running(Arc<Activity>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Http {
+    pub(crate) fn new(options: Options, stop: Stop) -> Self {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(options.head_timeout);
+        builder.http1().max_buf_size(HEAD_MAX as usize);
+        builder.http2().timer(TokioTimer::new()).max_header_list_size(HEAD_MAX).max_concurrent_streams(STREAMS_MAX);
+        Self { builder, options, stop }
+    }
+
+    /// Shakes hands, unless the client takes too long for its part or the server stops.
+    pub(crate) async fn shake_hands<I>(&self, tls: &Tls, io: I) -> Option<TlsStream<I>>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        tokio::select! {
+            stream = tls.accept(io, self.options.head_timeout) => stream,
+            () = self.stop.requested() => None,
+        }
+    }
+
+    /// Answers what comes on `io` with `service`. A connection that is idle for too long is ended; when the server stops,
+    /// what has begun is still answered.
+    pub(crate) async fn serve<I, S, B>(&self, io: I, service: S)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = hyper::Response<B>>,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let activity = Arc::new(Activity::default());
+        let service = {
+            let activity = Arc::clone(&activity);
+            service_fn(move |request| {
+                let running = activity.begin();
+                let answer = service.call(request);
+                async move {
+                    let _running = running;
+                    answer.await
+                }
+            })
+        };
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(io), service));
+        // The protocols' own timers do not run while the first bytes could still be either, and none ends an idle
+        // connection of HTTP/2.
+        let (outcome, patience) = tokio::select! {
+            outcome = connection.as_mut() => (Some(outcome), Duration::ZERO),
+            () = activity.cease(self.options.head_timeout) => (None, self.options.write_timeout),
+            () = self.stop.requested() => (None, self.options.drain_timeout),
+        };
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(patience, connection).await {
+                    Ok(outcome) => outcome,
+                    Err(_elapsed) => {
+                        tracing::debug!("a connection did not end in time and is cut");
+                        return;
+                    }
+                }
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(error = %error, "a connection ended early");
+        }
+    }
+}
+
+/// Sends what is written at once.
+pub(crate) fn undelayed(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(error = %error, "cannot switch delays off");
+    }
+}
+
+/// The listener of the management API.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) tcp: TcpListener,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) room: Room,
 }
 
 /// Answers requests on `listener` with `router` until `stop`, and returns when the last connection has ended. Handlers
 /// find the peer's address as [`Peer`].
 pub(super) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     options: Options,
     stop: Stop,
     accept_errors: Counter,
 ) -> anyhow::Result<()> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(options.head_timeout);
-    http.http2().timer(TokioTimer::new());
+    let Listener { tcp, tls, room } = listener;
+    let http = Http::new(options, stop.clone());
     let connections = TaskTracker::new();
     accept_all(
-        |cx| listener.poll_accept(cx),
-        |(stream, peer)| {
-            connections.spawn(serve_connection(stream, peer, router.clone(), http.clone(), options, stop.clone()));
+        |cx| tcp.poll_accept(cx),
+        |(stream, peer), place| {
+            let (router, http, tls) = (router.clone(), http.clone(), tls.clone());
+            connections.spawn(async move {
+                let _place = place;
+                let service = service_fn(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(Peer(peer));
+                    router.clone().oneshot(request)
+                });
+                undelayed(&stream);
+                let io = Patient::new(stream, options.write_timeout);
+                match tls {
+                    None => http.serve(io, service).await,
+                    Some(tls) => {
+                        if let Some(io) = http.shake_hands(&tls, io).await {
+                            http.serve(io, service).await;
+                        }
+                    }
+                }
+            });
         },
+        &room,
         &stop,
         &accept_errors,
     )
     .await;
-    drop(listener);
+    drop(tcp);
     connections.close();
     connections.wait().await;
     Ok(())
-}
-
-async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    http: auto::Builder<TokioExecutor>,
-    options: Options,
-    stop: Stop,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(error = %error, "cannot switch delays off");
-    }
-    let begun = Arc::new(AtomicBool::new(false));
-    let service = {
-        let begun = Arc::clone(&begun);
-        service_fn(move |mut request: Request<Incoming>| {
-            begun.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request)
-        })
-    };
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-    // The protocol's own timer does not run yet while the first bytes could still be HTTP/1 or HTTP/2.
-    let first = async {
-        tokio::time::sleep(options.head_timeout).await;
-        if begun.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = first => return,
-        () = stop.requested() => {
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(options.drain_timeout, connection).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    tracing::warn!(peer = %peer, "a connection did not end in time and is cut");
-                    return;
-                }
-            }
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(peer = %peer, error = %error, "a connection ended early");
-    }
 }

@@ -15,6 +15,9 @@ use super::*;
 use crate::config::Overrides;
 use crate::ops::{Initialised, NewInstallation};
 
+mod limits;
+mod tls;
+
 /// A directory, and what a server on it is told.
 struct Home {
     dir: tempfile::TempDir,
@@ -220,7 +223,8 @@ async fn slow_heads_of_the_management_api_are_cut_off() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, errors) = (Stop::default(), Counter::default());
-    let options = http::Options { head_timeout: Duration::from_millis(50), drain_timeout: Duration::from_secs(20) };
+    let options = http::Options { head_timeout: Duration::from_millis(50), ..CONNECTION };
+    let listener = http::Listener { tcp: listener, tls: None, room: Room::new(16) };
     let router = Router::new().route("/", axum::routing::get(async || "here"));
     let mut tasks = Tasks::default();
     tasks.spawn(MANAGEMENT, http::serve(listener, router, options, stop.clone(), errors));

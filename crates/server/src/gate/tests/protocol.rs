@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::world::{OPTIONS, World, get, pair};
 use crate::config::Stale;
+use crate::gate::listener;
+use crate::lifecycle::http;
 
 #[tokio::test]
 async fn any_method_asks() {
@@ -200,7 +202,8 @@ async fn a_request_that_breaks_off_is_forgotten() {
 
 #[tokio::test]
 async fn a_slow_head_is_cut_off() {
-    let options = crate::gate::listener::Options { head_timeout: Duration::from_millis(50), ..OPTIONS };
+    let http = http::Options { head_timeout: Duration::from_millis(50), ..OPTIONS.http };
+    let options = listener::Options { http, ..OPTIONS };
     let world = World::with(options, Stale::Refuse, None).await;
     let token = world.account_token();
     let request = get(&world.demand(), &pair(&token));

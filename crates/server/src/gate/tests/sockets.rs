@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::world::{Client, OPTIONS, World, get, pair};
 use crate::config::Stale;
 use crate::gate::listener::Options;
-use crate::lifecycle::unix;
+use crate::lifecycle::{http, unix};
 
 #[tokio::test]
 async fn a_unix_socket_answers_alike() {
@@ -93,7 +93,8 @@ async fn what_has_begun_is_answered_before_the_end() {
 
 #[tokio::test]
 async fn a_connection_that_does_not_end_is_cut() {
-    let options = Options { drain_timeout: Duration::from_millis(50), ..OPTIONS };
+    let http = http::Options { drain_timeout: Duration::from_millis(50), ..OPTIONS.http };
+    let options = Options { http, ..OPTIONS };
     let world = World::with(options, Stale::Refuse, None).await;
     let mut idle = world.connect().await;
     let mut begun = world.connect().await;

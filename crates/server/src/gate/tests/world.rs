@@ -23,8 +23,11 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::config::Stale;
 use crate::gate::{Gate, listener};
+use crate::lifecycle::CONNECTION;
+use crate::lifecycle::accept::Room;
 use crate::lifecycle::stop::Stop;
 use crate::metrics::Decisions;
+use crate::tls::Tls;
 
 pub(super) const MAX_STALENESS: Duration = Duration::from_secs(5);
 
@@ -93,15 +96,35 @@ impl Drop for StopOnDrop {
     }
 }
 
-pub(super) const OPTIONS: listener::Options =
-    listener::Options { threads: 1, head_timeout: Duration::from_secs(10), drain_timeout: Duration::from_secs(20) };
+pub(super) const OPTIONS: listener::Options = listener::Options { threads: 1, http: CONNECTION };
 
 impl World {
     pub(super) async fn new() -> Self {
         Self::with(OPTIONS, Stale::Refuse, None).await
     }
 
+    pub(super) async fn with_tls(tls: Tls) -> Self {
+        Self::with_shared_tls(Arc::new(tls)).await
+    }
+
+    pub(super) async fn with_shared_tls(tls: Arc<Tls>) -> Self {
+        Self::listening(OPTIONS, Stale::Refuse, None, Some(tls)).await
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
     pub(super) async fn with(options: listener::Options, stale: Stale, unix: Option<UnixListener>) -> Self {
+        Self::listening(options, stale, unix, None).await
+    }
+
+    async fn listening(
+        options: listener::Options,
+        stale: Stale,
+        unix: Option<UnixListener>,
+        tls: Option<Arc<Tls>>,
+    ) -> Self {
         let entropy = Entropy::seeded(7);
         let key = InstallationKey::generate(&entropy);
         let clock = ManualClock::new(Timestamp::parse_rfc3339("2026-01-02T03:04:05Z").unwrap());
@@ -119,7 +142,9 @@ impl World {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
         let stop = Stop::default();
-        let threads = listener::start(&gate, tcp, unix, options, &stop, &Counter::default()).unwrap();
+        let (tcp_room, unix_room) = (Room::new(1000), Room::new(1000));
+        let listeners = listener::Listeners { tcp, tcp_room, tls, unix, unix_room };
+        let threads = listener::start(&gate, listeners, options, &stop, &Counter::default()).unwrap();
         let place = || {
             let now = Clock::Manual(clock.clone()).now();
             let pfid = AccountPfid::from(Pfid::generate_root(now, &entropy));
@@ -338,7 +363,7 @@ impl Client<UnixStream> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         Self(BufReader::new(stream))
     }
 

@@ -1,0 +1,161 @@
+//! Clients by the thousand, and clients that mean no good. Everybody else is answered all the same.
+
+use axum::body::Body;
+use hyper::body::Bytes;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use super::*;
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// A management listener with one route, `/`, that answers with `size` bytes.
+struct Small {
+    address: std::net::SocketAddr,
+    stop: Stop,
+    tasks: Tasks,
+}
+
+impl Small {
+    async fn new(options: http::Options, connections: usize, size: usize) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let listener = http::Listener { tcp, tls: None, room: Room::new(connections) };
+        let body = Bytes::from(vec![b'x'; size]);
+        let router = Router::new().route("/", axum::routing::get(async || Body::from(body)));
+        let (stop, mut tasks) = (Stop::default(), Tasks::default());
+        tasks.spawn(MANAGEMENT, http::serve(listener, router, options, stop.clone(), Counter::default()));
+        Self { address, stop, tasks }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn end(mut self) {
+        self.stop.request();
+        self.tasks.finish(MANAGEMENT, FINISH_TIMEOUT).await.unwrap();
+    }
+}
+
+/// Sends a request, and waits for the beginning of the answer.
+async fn is_answered(stream: &mut TcpStream) {
+    stream.write_all(GET).await.unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn thousands_of_idle_connections_hold_nobody_up() {
+    const IDLE: usize = 2000;
+    descriptors::raise_limit();
+    let (home, made) = Home::new().await;
+    let serving = home.serve().await;
+    let verify = create_and_verify(&serving, &made).await;
+    let mut idle = Vec::with_capacity(2 * IDLE);
+    for name in ["management", "gate"] {
+        for number in 0..IDLE {
+            let mut stream = TcpStream::connect(serving.address(name)).await.unwrap();
+            // Some say nothing, some begin.
+            if number % 2 == 0 {
+                stream.write_all(b"GET /livez HT").await.unwrap();
+            }
+            idle.push(stream);
+        }
+    }
+    assert_eq!(serving.ask("gate", &verify).await.0, 200);
+    create_and_verify(&serving, &made).await;
+    drop(idle);
+    serving.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_room_connections_wait_for_those_before_them() {
+    let small = Small::new(CONNECTION, 2, 0).await;
+    let (mut first, mut second) = (small.connect().await, small.connect().await);
+    is_answered(&mut first).await;
+    is_answered(&mut second).await;
+    let mut third = small.connect().await;
+    third.write_all(GET).await.unwrap();
+    // Both others are still served, and the third is not refused.
+    first.read_exact(&mut [0; 5]).await.unwrap();
+    drop(first);
+    let mut start = [0; 12];
+    third.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    small.end().await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_is_cut_off() {
+    let options = http::Options { write_timeout: Duration::from_millis(50), ..CONNECTION };
+    // More than the sockets' buffers take; and there is room for one.
+    let small = Small::new(options, 1, 64 << 20).await;
+    let mut greedy = small.connect().await;
+    is_answered(&mut greedy).await;
+    is_answered(&mut small.connect().await).await;
+    small.end().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_and_asks_and_reads_nothing_is_cut_off() {
+    let options = http::Options { write_timeout: Duration::from_millis(50), ..CONNECTION };
+    let small = Small::new(options, 1, 1 << 10).await;
+    let mut greedy = small.connect().await;
+    // It ends when the server has had enough: then nothing more can be sent.
+    while greedy.write_all(&GET.repeat(1000)).await.is_ok() {}
+    is_answered(&mut small.connect().await).await;
+    small.end().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_of_http2_ends() {
+    let options = http::Options { head_timeout: Duration::from_millis(20), ..CONNECTION };
+    let small = Small::new(options, 1, 0).await;
+    let io = TokioIo::new(small.connect().await);
+    let (sender, connection) =
+        http2::handshake::<_, _, http_body_util::Empty<Bytes>>(TokioExecutor::new(), io).await.unwrap();
+    connection.await.unwrap();
+    assert!(sender.is_closed());
+    // One that does not even say goodbye is cut.
+    let options = http::Options { write_timeout: Duration::from_millis(20), ..options };
+    let rude = Small::new(options, 1, 0).await;
+    let mut stream = rude.connect().await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+    for small in [small, rude] {
+        small.end().await;
+    }
+}
+
+#[tokio::test]
+async fn garbage_harms_nobody() {
+    let (home, made) = Home::new().await;
+    let serving = home.serve().await;
+    let verify = create_and_verify(&serving, &made).await;
+    let mut noise = 1_u32;
+    for name in ["management", "gate"] {
+        for number in 0..200 {
+            let mut stream = TcpStream::connect(serving.address(name)).await.unwrap();
+            let mut bytes =
+                [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n", b"POST /x HTTP/1.1\r\n"]
+                    [number % 4]
+                    .to_vec();
+            for _ in 0..2000 {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                bytes.push(noise.to_be_bytes()[0]);
+            }
+            // It may be cut off in the middle.
+            stream.write_all(&bytes).await.ok();
+            stream.shutdown().await.ok();
+            stream.read_to_end(&mut Vec::new()).await.ok();
+        }
+        let mut endless = TcpStream::connect(serving.address(name)).await.unwrap();
+        endless.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
+        while endless.write_all(&[b'x'; 8192]).await.is_ok() {}
+    }
+    assert_eq!(serving.ask("gate", &verify).await.0, 200);
+    create_and_verify(&serving, &made).await;
+    serving.end().await.unwrap();
+}
