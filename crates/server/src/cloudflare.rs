@@ -9,52 +9,62 @@ mod envelope;
 mod error;
 mod idempotency;
 mod identity;
+pub(crate) mod openapi;
 mod path;
 mod query;
+mod route;
 mod service_tokens;
 
 use axum::Router;
 use axum::extract::{OriginalUri, Request};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get, post};
 use http::Method;
 
 pub use self::error::Error;
+use self::route::routes;
 use crate::management::App;
+
+/// Where the dialect's documents put it.
+const PREFIX: &str = "/client/v4";
+
+routes! {
+    // method, path, name in the dialect's description, handler
+    GET    "/accounts"                                                 "accounts/list"                   identity::list_accounts;
+    GET    "/accounts/{account_id}"                                    "accounts/get"                    identity::get_account;
+    GET    "/accounts/{account_id}/tokens/verify"                      "accounts/tokens/verify"          identity::verify_account_token;
+
+    GET    "/accounts/{account_id}/access/service_tokens"              "accounts/service_tokens/list"    service_tokens::list;
+    POST   "/accounts/{account_id}/access/service_tokens"              "accounts/service_tokens/create"  service_tokens::create;
+    GET    "/accounts/{account_id}/access/service_tokens/{id}"         "accounts/service_tokens/get"     service_tokens::get;
+    PUT    "/accounts/{account_id}/access/service_tokens/{id}"         "accounts/service_tokens/update"  service_tokens::update;
+    DELETE "/accounts/{account_id}/access/service_tokens/{id}"         "accounts/service_tokens/delete"  service_tokens::delete;
+    POST   "/accounts/{account_id}/access/service_tokens/{id}/refresh" "accounts/service_tokens/refresh" service_tokens::refresh;
+    POST   "/accounts/{account_id}/access/service_tokens/{id}/rotate"  "accounts/service_tokens/rotate"  service_tokens::rotate;
+
+    GET    "/zones"                                                    "zones/list"                      identity::list_zones;
+    GET    "/zones/{zone_id}"                                          "zones/get"                       identity::get_zone;
+
+    GET    "/zones/{zone_id}/access/service_tokens"                    "zones/service_tokens/list"       service_tokens::list;
+    POST   "/zones/{zone_id}/access/service_tokens"                    "zones/service_tokens/create"     service_tokens::create;
+    GET    "/zones/{zone_id}/access/service_tokens/{id}"               "zones/service_tokens/get"        service_tokens::get;
+    PUT    "/zones/{zone_id}/access/service_tokens/{id}"               "zones/service_tokens/update"     service_tokens::update;
+    DELETE "/zones/{zone_id}/access/service_tokens/{id}"               "zones/service_tokens/delete"     service_tokens::delete;
+    POST   "/zones/{zone_id}/access/service_tokens/{id}/refresh"       "zones/service_tokens/refresh"    service_tokens::refresh;
+    POST   "/zones/{zone_id}/access/service_tokens/{id}/rotate"        "zones/service_tokens/rotate"     service_tokens::rotate;
+
+    GET    "/user"                                                     "user/get"                        identity::get_user;
+    GET    "/user/tokens/verify"                                       "user/tokens/verify"              identity::verify_user_token;
+}
 
 /// The dialect, mounted where its documents put it and at the root: a base URL without the prefix is a common slip, and
 /// the SDKs' own test suites use one.
 pub fn router(app: App) -> Router {
-    let routes = routes();
-    Router::new().nest("/client/v4", routes.clone()).merge(routes).fallback(no_route).with_state(app)
-}
-
-fn routes() -> Router<App> {
-    let mut router = Router::new();
-    for scope in ["/accounts/{account_id}", "/zones/{zone_id}"] {
-        let tokens = format!("{scope}/access/service_tokens");
-        router = router
-            .route(&tokens, known(get(service_tokens::list).post(service_tokens::create)))
-            .route(
-                &format!("{tokens}/{{id}}"),
-                known(get(service_tokens::get).put(service_tokens::update).delete(service_tokens::delete)),
-            )
-            .route(&format!("{tokens}/{{id}}/refresh"), known(post(service_tokens::refresh)))
-            .route(&format!("{tokens}/{{id}}/rotate"), known(post(service_tokens::rotate)));
+    let mut routes = Router::new();
+    for route in ROUTES {
+        routes = routes.route(route.path, (route.handler)());
     }
-    router
-        .route("/accounts", known(get(identity::list_accounts)))
-        .route("/accounts/{account_id}", known(get(identity::get_account)))
-        .route("/accounts/{account_id}/tokens/verify", known(get(identity::verify_account_token)))
-        .route("/zones", known(get(identity::list_zones)))
-        .route("/zones/{zone_id}", known(get(identity::get_zone)))
-        .route("/user", known(get(identity::get_user)))
-        .route("/user/tokens/verify", known(get(identity::verify_user_token)))
-}
-
-/// A known path answers other methods in the dialect's own envelope.
-fn known(methods: MethodRouter<App>) -> MethodRouter<App> {
-    methods.fallback(no_method)
+    let routes = routes.method_not_allowed_fallback(no_method);
+    Router::new().nest(PREFIX, routes.clone()).merge(routes).fallback(no_route).with_state(app)
 }
 
 async fn no_route(OriginalUri(uri): OriginalUri) -> Response {

@@ -1,5 +1,7 @@
 //! The management listener: the dialects, the health endpoints, and what every answer has in common.
 
+pub(crate) mod openapi;
+
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,6 +69,7 @@ pub fn router(app: App) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route(openapi::PATH, get(openapi::show))
         .with_state(app.clone());
     // Each dialect says in its own words that a handler panicked.
     let catch = |answer: fn() -> Response| {

@@ -19,7 +19,7 @@ mod error;
 mod fields;
 mod idempotency;
 mod object;
-mod openapi;
+pub(crate) mod openapi;
 mod operation;
 mod pagination;
 mod pfid;

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::query::Paging;
 use crate::propagation::Propagation;
@@ -117,8 +118,21 @@ pub(super) fn page<T: Serialize>(items: &[T], total: u64, paging: &Paging) -> Re
 }
 
 pub(super) fn failure(status: StatusCode, errors: &[ErrorLine]) -> Response {
-    render(status, &Envelope::<()> { success: false, errors, messages: &[], result: None, result_info: None })
+    render(status, &failed(errors))
 }
+
+/// The body of a failure, for the description of the dialect.
+pub(super) fn failure_body(errors: &[ErrorLine]) -> Value {
+    serde_json::to_value(failed(errors)).unwrap_or_default()
+}
+
+fn failed(errors: &[ErrorLine]) -> Envelope<'_, ()> {
+    Envelope { success: false, errors, messages: &[], result: None, result_info: None }
+}
+
+/// What is said when nothing else can be.
+const BROKEN: &str =
+    r#"{"success":false,"errors":[{"code":10001,"message":"internal error"}],"messages":[],"result":null}"#;
 
 fn render<T: Serialize>(status: StatusCode, envelope: &Envelope<'_, T>) -> Response {
     match serde_json::to_vec(envelope) {
@@ -132,10 +146,6 @@ fn render<T: Serialize>(status: StatusCode, envelope: &Envelope<'_, T>) -> Respo
 
 fn respond(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
-/// What is said when nothing else can be.
-const BROKEN: &str =
-    r#"{"success":false,"errors":[{"code":10001,"message":"internal error"}],"messages":[],"result":null}"#;
-
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

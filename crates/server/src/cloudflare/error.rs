@@ -2,6 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
+use serde_json::Value;
 
 use super::envelope::{self, ErrorLine};
 use crate::fault::Fault;
@@ -96,7 +97,7 @@ impl From<countersign_store::Error> for Error {
 }
 
 impl Error {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute { .. } | Self::NotFound => StatusCode::NOT_FOUND,
             Self::NoMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -113,6 +114,11 @@ impl Error {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// The body of the answer, for the description of the dialect.
+    pub(super) fn body(self) -> Value {
+        envelope::failure_body(&self.lines())
     }
 
     fn lines(self) -> Vec<ErrorLine> {

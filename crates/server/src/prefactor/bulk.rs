@@ -15,7 +15,7 @@ use crate::propagation::Propagation;
 /// A bound on how long one request may take.
 const ITEMS_MAX: usize = 1000;
 
-const NAME: &str = "bulk/execute";
+pub(super) const NAME: &str = "bulk/execute";
 
 /// One of the calls.
 #[derive(Debug)]

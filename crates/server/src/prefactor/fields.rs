@@ -145,6 +145,12 @@ pub(super) fn string(value: &Value) -> Result<String, Problem> {
     Ok(str(value)?.to_owned())
 }
 
+/// A whole number, which some clients write with a fraction of zero.
+pub(super) fn whole_number(value: &Value) -> Option<u64> {
+    let whole = || value.as_f64().filter(|number| number.fract() == 0.0).map(|number| format!("{number}"));
+    value.as_u64().or_else(|| whole()?.parse().ok())
+}
+
 /// A display name.
 pub(super) fn name(value: &Value) -> Result<String, Problem> {
     match Name::parse(str(value)?) {
@@ -229,6 +235,21 @@ mod tests {
             &[Value::Null],
             &json!(["n", null, null, "d", "k"]),
         );
+    }
+
+    #[test]
+    fn a_whole_number_may_have_a_fraction_of_zero() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(whole_number(&serde_json::from_str(text).unwrap()), expected, "{text}");
+        };
+        check("0", Some(0));
+        check("-0.0", None);
+        check("250.0", Some(250));
+        check("1e3", Some(1000));
+        check("18446744073709551615", Some(u64::MAX));
+        for text in ["1.5", "-1", "-1.0", "1e300", "\"1\"", "true", "null", "[]"] {
+            check(text, None);
+        }
     }
 
     #[test]

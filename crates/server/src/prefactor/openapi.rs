@@ -1,4 +1,4 @@
-//! The dialect's own description, as OpenAPI: the table of operations, and what each takes and gives.
+//! The dialect's part of the description of what is served: the table of operations, and what each takes and gives.
 
 mod schema;
 
@@ -8,10 +8,16 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::error::{Problem, Problems};
 use super::operation::Operation;
-use super::{OPERATIONS, PREFIX, envelope};
+use super::{Error, OPERATIONS, PREFIX, envelope, sorting};
+use crate::management::openapi::{Part, changed, idempotency_key, json_response, with, with_header, with_retry_after};
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
+static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| part().document("Countersign, the dialect of API tokens", DESCRIPTION));
+
+const DESCRIPTION: &str = "In a query, the text null is as good as no parameter. \
+    The key of a change, which makes it safe to send it again, is taken from the body, the query or the header.";
 
 /// Anybody may read it.
 pub(super) async fn show() -> Response {
@@ -19,12 +25,14 @@ pub(super) async fn show() -> Response {
 }
 
 /// What an operation takes besides the id in its path. A name is that of a schema.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Takes {
     Nothing,
     /// Which part of a list, and in which order.
     List,
-    /// The same, of one agent.
+    /// The same, by more fields.
+    ListOfApiTokens,
+    /// A list, of one agent.
     ListOfAgent,
     /// The id of an agent.
     Agent,
@@ -51,7 +59,7 @@ enum Gives {
 fn shape(name: &str) -> Option<(Takes, Gives)> {
     Some(match name {
         "ping/show" => (Takes::Nothing, Gives::Details("Ping")),
-        "api_tokens/list" => (Takes::List, Gives::Summaries("ApiToken_Summary")),
+        "api_tokens/list" => (Takes::ListOfApiTokens, Gives::Summaries("ApiToken_Summary")),
         "api_tokens/create" => (Takes::Details("ApiToken_ForCreate"), Gives::Body("ApiToken_Created")),
         "api_tokens/show" => (Takes::Nothing, Gives::Details("ApiToken_Details")),
         "api_tokens/activate" | "api_tokens/delete" | "api_tokens/revoke" | "api_tokens/suspend" => {
@@ -90,31 +98,95 @@ fn shape(name: &str) -> Option<(Takes, Gives)> {
     })
 }
 
-fn document() -> Value {
-    let mut paths = Map::new();
+/// The dialect's part of the document.
+pub(crate) fn part() -> Part {
+    let mut part = Part { schemas: schema::all(), ..Part::default() };
     for operation in OPERATIONS {
-        let path = paths.entry(format!("{PREFIX}{}", operation.path)).or_insert_with(|| json!({}));
-        if let (Some(path), Some((takes, gives))) = (path.as_object_mut(), shape(operation.name)) {
-            path.insert(operation.method.as_str().to_lowercase(), describe(operation, takes, gives));
+        if let Some((takes, gives)) = shape(operation.name) {
+            let path = format!("{PREFIX}{}", operation.path);
+            part.describe(&path, operation.method.as_str(), describe(operation, takes, gives));
         }
     }
     let itself = json!({
         "operationId": "openapi/show",
+        "tags": ["openapi"],
+        "summary": "This dialect alone",
         "security": [],
-        "responses": {"200": content("This document", &json!({"type": "object"}))},
-    });
-    paths.insert(format!("{PREFIX}/openapi"), json!({"get": itself}));
-    json!({
-        "openapi": "3.1.0",
-        "info": {"title": "Countersign, the dialect of API tokens", "version": env!("CARGO_PKG_VERSION")},
-        "servers": [{"url": "/"}],
-        "security": [{"bearer": []}],
-        "paths": paths,
-        "components": {
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "schemas": schema::all(),
+        "responses": {
+            "200": json_response("The document", &json!({"type": "object"})),
+            "500": error(500),
         },
-    })
+    });
+    part.describe(&format!("{PREFIX}/openapi"), "get", itself);
+    for (status, description, errors) in errors() {
+        let examples: Map<String, Value> = errors
+            .iter()
+            .map(Error::body)
+            .map(|body| {
+                (body.get("code").and_then(Value::as_str).unwrap_or_default().to_owned(), json!({"value": body}))
+            })
+            .collect();
+        let content = json!({"application/json": {"schema": schema::named("Error"), "examples": examples}});
+        let response = json!({"description": description, "content": content});
+        let response = match status {
+            401 => with_header(response, "WWW-Authenticate", "What is asked for", &json!({"const": "Bearer"})),
+            503 => with_retry_after(response),
+            _ => response,
+        };
+        part.responses.insert(format!("Error_{status}"), response);
+    }
+    part.security_schemes
+        .insert("apiToken".to_owned(), json!({"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}));
+    part
+}
+
+/// Errors by their statuses: what each status means, and all that is answered with it.
+fn errors() -> Vec<(u16, &'static str, Vec<Error>)> {
+    let invalid = Problems::of("details", Problem::Within(Problems::of("token_scope", Problem::Required)));
+    vec![
+        (400, "Not a request that anybody could serve", vec![Error::BadRequest("The body is not JSON")]),
+        (401, "There is no token, or it is not valid", vec![Error::NotAuthenticated, Error::BadAuthtoken]),
+        (403, "The token does not reach that far", vec![Error::NotPermitted]),
+        (404, "What is named does not exist", vec![Error::NotFound]),
+        (408, "The body did not arrive in time", vec![Error::TooSlow]),
+        (
+            409,
+            "It is not possible in the present state, or its idempotency key was used for something else",
+            vec![Error::InvalidAction("Token is revoked".to_owned()), Error::IdempotencyKeyUsed],
+        ),
+        (413, "The body is longer than 1 MiB", vec![Error::TooLarge]),
+        (422, "Something is wrong with the parameters", vec![Error::Invalid(invalid)]),
+        (500, "A bug", vec![Error::Internal]),
+        (503, "The store can't be reached, or this node has fallen behind", vec![Error::Unavailable]),
+    ]
+}
+
+fn error(status: u16) -> Value {
+    json!({"$ref": format!("#/components/responses/Error_{status}")})
+}
+
+/// The statuses of the errors that an operation can end with.
+fn statuses(operation: &Operation, takes: Takes) -> Vec<u16> {
+    let mut statuses = vec![400, 401, 500, 503];
+    // Whoever has a token may ask whether it is good, and what they may not do in a bulk call, its outputs say.
+    let is_for_all = matches!(operation.name, "ping/show" | "bulk/execute");
+    if !is_for_all {
+        statuses.push(403);
+    }
+    let refers = matches!(operation.name, "api_tokens/create" | "agent_deployments/create");
+    if operation.id_name().is_some() || takes == Takes::Agent || refers {
+        statuses.push(404);
+    }
+    if takes != Takes::Nothing {
+        statuses.push(422);
+    }
+    if !operation.reads() {
+        statuses.extend([408, 413]);
+        if !is_for_all {
+            statuses.push(409);
+        }
+    }
+    statuses
 }
 
 fn describe(operation: &Operation, takes: Takes, gives: Gives) -> Value {
@@ -122,23 +194,29 @@ fn describe(operation: &Operation, takes: Takes, gives: Gives) -> Value {
     let body = match takes {
         Takes::Nothing => None,
         Takes::List => {
-            parameters.extend(of_lists());
+            parameters.extend(of_lists(sorting::OTHER));
+            None
+        }
+        Takes::ListOfApiTokens => {
+            parameters.extend(of_lists(sorting::API_TOKEN));
             None
         }
         Takes::ListOfAgent => {
-            parameters.extend(of_lists());
+            parameters.extend(of_lists(sorting::OTHER));
             parameters.push(in_query("agent_id", &schema::pfid()));
             None
         }
         Takes::Agent => {
-            let schema = schema::pfid();
-            parameters.push(json!({"name": "agent_id", "in": "query", "required": true, "schema": schema}));
+            parameters.push(with(in_query("agent_id", &schema::pfid()), "required", true));
             None
         }
         Takes::Key => Some(schema::key_alone()),
         Takes::Details(name) => Some(schema::with_details(name)),
         Takes::Body(name) => Some(schema::named(name)),
     };
+    if !operation.reads() {
+        parameters.push(idempotency_key("is the same as the one in the body, if there is one"));
+    }
     let given = match gives {
         Gives::Details(name) => schema::success(vec![("details", schema::named(name))]),
         Gives::Summaries(name) => schema::success(vec![
@@ -148,23 +226,40 @@ fn describe(operation: &Operation, takes: Takes, gives: Gives) -> Value {
         ]),
         Gives::Body(name) => schema::named(name),
     };
+    let mut success = json_response("Success", &given);
+    if !operation.reads() {
+        success = changed(success);
+    }
+    let mut responses = Map::from_iter([("200".to_owned(), with_links(operation, success))]);
+    responses.extend(statuses(operation, takes).into_iter().map(|status| (status.to_string(), error(status))));
     let (tag, _) = operation.name.split_once('/').unwrap_or((operation.name, ""));
-    let mut described = json!({
+    let described = json!({
         "operationId": operation.name,
         "tags": [tag],
+        "security": [{"apiToken": []}],
         "parameters": parameters,
-        "responses": {"200": content("Success", &given), "default": content("Error", &schema::named("Error"))},
+        "responses": responses,
     });
-    if let (Some(described), Some(body)) = (described.as_object_mut(), body) {
-        let required = !matches!(takes, Takes::Key);
-        let body = json!({"required": required, "content": {"application/json": {"schema": body}}});
-        described.insert("requestBody".to_owned(), body);
-    }
-    described
+    let Some(body) = body else { return described };
+    let content = json!({"application/json": {"schema": body}});
+    with(described, "requestBody", json!({"required": takes != Takes::Key, "content": content}))
 }
 
-fn content(description: &str, schema: &Value) -> Value {
-    json!({"description": description, "content": {"application/json": {"schema": schema}}})
+/// What can be done with an object that has just been made: the operations on it, with its id.
+fn with_links(operation: &Operation, success: Value) -> Value {
+    if !operation.name.ends_with("/create") {
+        return success;
+    }
+    let mut links = Map::new();
+    for other in OPERATIONS {
+        let is_on_it = other.path.strip_prefix(operation.path).is_some_and(|rest| rest.starts_with("/{"));
+        if let (true, Some(id)) = (is_on_it, other.id_name()) {
+            let (_, action) = other.name.split_once('/').unwrap_or_default();
+            let parameters = json!({id: "$response.body#/details/id"});
+            links.insert(action.to_owned(), json!({"operationId": other.name, "parameters": parameters}));
+        }
+    }
+    with(success, "links", links)
 }
 
 fn in_path(name: &'static str) -> Value {
@@ -175,13 +270,24 @@ fn in_query(name: &'static str, schema: &Value) -> Value {
     json!({"name": name, "in": "query", "schema": schema})
 }
 
-/// Every list has these. The order may also be asked for by its parts: `sorting[field]`, `sorting[direction]`.
-fn of_lists() -> [Value; 4] {
+/// Every list has these.
+fn of_lists<C: Copy>(columns: sorting::Columns<C>) -> [Value; 4] {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let sorting = json!({
+        "type": "string",
+        "pattern": format!("^(null|-?({}))$", names.join("|")),
+        "maxLength": 20,
+        "default": "id",
+        "description": "A field's name, after - for descending order. Or a JSON object, or its members as parameters of \
+            their own: sorting[field], sorting[direction] (asc, desc), sorting[nulls] (first, last, auto).",
+    });
+    let offset = json!({"type": ["integer", "null"], "minimum": 0, "maximum": i64::MAX, "default": 0});
+    let page_size = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 100, "default": 100});
     [
         in_query("account_id", &schema::pfid()),
-        in_query("sorting", &json!({"type": "string", "description": "A field's name, after - for descending order"})),
-        in_query("pagination[offset]", &json!({"type": "integer", "minimum": 0, "default": 0})),
-        in_query("pagination[page_size]", &json!({"type": "integer", "minimum": 1, "maximum": 100, "default": 100})),
+        in_query("sorting", &sorting),
+        in_query("pagination[offset]", &offset),
+        in_query("pagination[page_size]", &page_size),
     ]
 }
 

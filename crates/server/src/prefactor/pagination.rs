@@ -4,6 +4,7 @@ use countersign_store::Page;
 use serde_json::{Value, json};
 
 use super::error::{Problem, Problems};
+use super::fields::whole_number;
 
 /// The largest page, and the page of whoever names no size: the command line can't page, and must find everything there.
 const PAGE_SIZE_MAX: u32 = 100;
@@ -27,9 +28,9 @@ impl Pagination {
     /// Reads the parameter `pagination`.
     pub(super) fn parse(value: &Value) -> Result<Self, Problem> {
         let parts = value.as_object().ok_or("must have the parts offset and page_size")?;
-        let number = |name: &str| parts.get(name).filter(|value| !value.is_null()).map(whole_number);
-        let offset = number("offset").unwrap_or(Some(0)).filter(|offset| i64::try_from(*offset).is_ok());
-        let page_size = number("page_size").unwrap_or(Some(PAGE_SIZE_MAX.into()));
+        let part = |name: &str| parts.get(name).filter(|value| !value.is_null()).map(number);
+        let offset = part("offset").unwrap_or(Some(0)).filter(|offset| i64::try_from(*offset).is_ok());
+        let page_size = part("page_size").unwrap_or(Some(PAGE_SIZE_MAX.into()));
         let page_size =
             page_size.and_then(|size| u32::try_from(size).ok()).filter(|size| (1..=PAGE_SIZE_MAX).contains(size));
         if let (Some(offset), Some(page_size)) = (offset, page_size) {
@@ -71,11 +72,10 @@ impl Pagination {
 }
 
 /// A number in JSON, or the digits of one, as a query has them.
-fn whole_number(value: &Value) -> Option<u64> {
+fn number(value: &Value) -> Option<u64> {
     match value {
-        Value::Number(number) => number.as_u64(),
         Value::String(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok(),
-        _ => None,
+        value => whole_number(value),
     }
 }
 

@@ -7,7 +7,7 @@ use super::Error;
 use super::call::{self, Call};
 use super::envelope::Answer;
 use super::error::Problem;
-use super::fields::pfid;
+use super::fields::{pfid, whole_number};
 use crate::ops::Outcome;
 
 pub(super) async fn generate(call: Call) -> Result<Answer, Error> {
@@ -32,6 +32,6 @@ fn texts(ids: &[Pfid]) -> Value {
 }
 
 fn count(value: &Value) -> Result<u32, Problem> {
-    let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
+    let count = whole_number(value).and_then(|count| u32::try_from(count).ok());
     count.filter(|count| (1..=1000).contains(count)).ok_or_else(|| "must be a whole number from 1 to 1000".into())
 }
