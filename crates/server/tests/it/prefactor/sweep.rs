@@ -37,13 +37,15 @@ fn what_was_deleted_a_week_ago_is_swept() {
     on_both(async |world| {
         let caller = world.prefactor();
         let (agent, gone_agent) = (world.agent().await, world.agent().await);
-        let gone = world.new_environment().await;
+        // One that only a token is of, and one that an agent is deployed in too.
+        let (lonely, gone) = (world.new_environment().await, world.new_environment().await);
         let good = [
             world.token().await,
             world.environment_token(&world.environment).await,
             world.deployment_token(&agent, &world.environment).await,
         ];
         let orphans = [
+            world.environment_token(&lonely).await,
             world.environment_token(&gone).await,
             world.deployment_token(&agent, &gone).await,
             world.deployment_token(&gone_agent, &world.environment).await,
@@ -54,6 +56,7 @@ fn what_was_deleted_a_week_ago_is_swept() {
         caller.do_to(&deleted, "revoke").await.ok();
         caller.do_to(&deleted, "delete").await.ok();
         caller.delete(&format!("/environment/{gone}")).await.ok();
+        caller.delete(&format!("/environment/{lonely}")).await.ok();
         caller.delete(&format!("/agent/{gone_agent}")).await.ok();
         let rows = async |world: &World| {
             let mut rows = world.prefactor().get("/api_token").await.summaries();
