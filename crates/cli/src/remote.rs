@@ -122,7 +122,12 @@ pub(crate) fn explain<R: error::Error + Send + Sync + 'static>(
         Error::Unexpected { .. } => {
             Some("Is --url the address of the management API, not of the gate or of a proxy?".to_owned())
         }
-        Error::Address { .. } | Error::Credential | Error::Id { .. } | Error::Setup(_) | Error::Encryption(_) => None,
+        Error::Address { .. }
+        | Error::Credential
+        | Error::IdempotencyKey
+        | Error::Id { .. }
+        | Error::Setup(_)
+        | Error::Encryption(_) => None,
     };
     let error = anyhow::Error::from(error);
     match hint {

@@ -43,6 +43,18 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<(T, Option<envelope::ResultInfo>), Error> {
-        envelope::parse(self.connection.send(method, path, query, body).await?)
+        envelope::parse(self.connection.send(method, path, query, body, None).await?)
+    }
+
+    /// Sends a change, once. With an idempotency key it may be sent again.
+    async fn change<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &(impl Serialize + Sync),
+        idempotency_key: Option<&str>,
+    ) -> Result<T, Error> {
+        let (result, _) = envelope::parse(self.connection.send(method, path, &[], Some(body), idempotency_key).await?)?;
+        Ok(result)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use reqwest::{Method, Url, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
@@ -66,13 +67,14 @@ impl Connection {
         Ok(Self { http, base })
     }
 
-    /// Sends one request, once.
+    /// Sends one request, once. With an idempotency key it may be sent again.
     pub(crate) async fn send<R>(
         &self,
         method: Method,
         path: &str,
         query: &[(&str, &str)],
         body: Option<&(impl Serialize + Sync)>,
+        idempotency_key: Option<&str>,
     ) -> Result<Answer, Error<R>> {
         let given = || Error::Address { given: self.base.clone() };
         let mut url = Url::parse(&format!("{}/{path}", self.base)).map_err(|_invalid| given())?;
@@ -82,6 +84,10 @@ impl Connection {
         let mut request = self.http.request(method, url);
         if let Some(body) = body {
             request = request.json(body);
+        }
+        if let Some(key) = idempotency_key {
+            let value = HeaderValue::from_str(key).map_err(|_unfit| Error::IdempotencyKey)?;
+            request = request.header("idempotency-key", value);
         }
         let lost =
             |source: reqwest::Error| Error::Transport { address: self.base.clone(), source: source.without_url() };

@@ -14,6 +14,9 @@ pub enum Error<R> {
     /// The credential has characters that no header can carry.
     #[error("the credential has characters that can't be sent in an HTTP header")]
     Credential,
+    /// The idempotency key has characters that no header can carry.
+    #[error("the idempotency key has characters that can't be sent in an HTTP header")]
+    IdempotencyKey,
     /// An id is not written as ids are.
     #[error("that is no {what} id")]
     Id {
@@ -57,6 +60,7 @@ impl<R> Error<R> {
             Self::Refused(refusal) => Some(refusal),
             Self::Address { .. }
             | Self::Credential
+            | Self::IdempotencyKey
             | Self::Id { .. }
             | Self::Setup(_)
             | Self::Encryption(_)
@@ -69,7 +73,12 @@ impl<R> Error<R> {
     pub fn is_unsent(&self) -> bool {
         match self {
             Self::Transport { source, .. } => source.is_connect(),
-            Self::Address { .. } | Self::Credential | Self::Id { .. } | Self::Setup(_) | Self::Encryption(_) => true,
+            Self::Address { .. }
+            | Self::Credential
+            | Self::IdempotencyKey
+            | Self::Id { .. }
+            | Self::Setup(_)
+            | Self::Encryption(_) => true,
             Self::Refused(_) | Self::Unexpected { .. } => false,
         }
     }

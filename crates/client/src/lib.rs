@@ -11,7 +11,7 @@
 //! # async fn example() -> Result<(), countersign_client::cloudflare::Error> {
 //! let client = Client::new("http://127.0.0.1:8787", &Credential::bearer("csat_…"))?;
 //! let scope = Scope::account("2f0c5b1be6f84e7f8a2d3c4b5a697887")?;
-//! let issued = client.create_service_token(&scope, &NewServiceToken::named("deploy")).await?;
+//! let issued = client.create_service_token(&scope, &NewServiceToken::named("deploy"), None).await?;
 //! // The secret leaves the server only now. It has no `Display`, and its `Debug` shows nothing.
 //! let secret: &str = issued.client_secret.expose();
 //! # let _ = secret;

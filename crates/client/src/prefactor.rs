@@ -39,6 +39,6 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<T, Error> {
-        envelope::parse(self.connection.send(method, path, query, body).await?)
+        envelope::parse(self.connection.send(method, path, query, body, None).await?)
     }
 }

@@ -57,9 +57,13 @@ Examples:
     },
     /// Make a token; its secret is shown once
     #[command(after_help = "\
+The same --idempotency-key gives the same token and secret for 24 hours, however often the
+command is repeated: choose one where an answer may get lost.
+
 Examples:
   countersign service-token create --name deploy
-  countersign service-token create --name deploy --duration forever --json | jq -r .client_secret")]
+  countersign service-token create --name deploy --duration forever --json | jq -r .client_secret
+  countersign service-token create --name deploy --idempotency-key deploy-42")]
     Create {
         /// What to call it; 1 to 350 characters, not necessarily unique
         #[arg(long)]
@@ -71,12 +75,15 @@ Examples:
         #[arg(long)]
         disabled: bool,
         #[command(flatten)]
+        repeatable: Repeatable,
+        #[command(flatten)]
         common: Common,
     },
     /// Change what is named, and nothing else
     #[command(after_help = "\
 A secret version above the present one makes a new secret, which is shown once; any other changes
-nothing.
+nothing. With an --idempotency-key the command may be repeated for 24 hours, and shows the same
+secret again.
 
 Examples:
   countersign service-token update 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --name deploy-eu
@@ -98,6 +105,8 @@ Examples:
         #[arg(long, conflicts_with_all = ["grace", "previous_expires_at"])]
         end_grace: bool,
         #[command(flatten)]
+        repeatable: Repeatable,
+        #[command(flatten)]
         one: One,
     },
     /// Make a new secret, which is shown once
@@ -105,12 +114,19 @@ Examples:
 Without --grace the old secret is refused as soon as the command returns. With it both are good for
 that long: give the new one to every holder meanwhile.
 
+With an --idempotency-key the command may be repeated for 24 hours, and shows the same secret again.
+Say --previous-expires-at then: --grace counts from now.
+
 Examples:
   countersign service-token rotate 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --grace 24h
-  countersign service-token rotate 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --json")]
+  countersign service-token rotate 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --json
+  countersign service-token rotate 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b \\
+    --previous-expires-at 2027-01-31T12:00:00Z --idempotency-key january")]
     Rotate {
         #[command(flatten)]
         grace: GraceFlags,
+        #[command(flatten)]
+        repeatable: Repeatable,
         #[command(flatten)]
         one: One,
     },
@@ -176,11 +192,25 @@ struct One {
 #[derive(Args)]
 struct GraceFlags {
     /// How long the superseded secret stays good: `30m`, `24h`
-    #[arg(long, value_name = "DURATION", value_parser = flag::parse_duration)]
+    // It counts from now: a command that is repeated later would be another request.
+    #[arg(long, value_name = "DURATION", value_parser = flag::parse_duration, conflicts_with = "idempotency_key")]
     grace: Option<TokenDuration>,
     /// Until when the superseded secret stays good, RFC 3339: `2027-01-31T12:00:00Z`
     #[arg(long, value_name = "TIME", value_parser = flag::parse_time, conflicts_with = "grace")]
     previous_expires_at: Option<Timestamp>,
+}
+
+#[derive(Args)]
+struct Repeatable {
+    /// 1 to 64 characters of your own, the same when you repeat the command
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    idempotency_key: Option<String>,
+}
+
+/// What a header can carry; how long it may be is the server's to say.
+fn parse_key(text: &str) -> Result<String, &'static str> {
+    let fits = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    fits.then(|| text.to_owned()).ok_or("an idempotency key has only characters of ASCII")
 }
 
 impl GraceFlags {
@@ -211,6 +241,8 @@ struct Call {
     scope: Scope,
     url: String,
     output: Output,
+    /// What to do when an answer got lost.
+    lost: &'static str,
 }
 
 impl Call {
@@ -221,7 +253,15 @@ impl Call {
             client: remote.cloudflare()?,
             url: remote.url().to_owned(),
             output: Output::stdout(common.shown.json),
+            lost: "look with `countersign service-token list` before you repeat it",
         })
+    }
+
+    /// A call that may be repeated, if there is a key.
+    fn under(common: &Common, key: Option<&str>) -> anyhow::Result<Self> {
+        let call = Self::new(common)?;
+        let lost = key.map(|_| "repeat the command with the same --idempotency-key, and it gives that same secret");
+        Ok(Self { lost: lost.unwrap_or(call.lost), ..call })
     }
 
     fn show(&mut self, token: &ServiceToken, secret: Option<&Secret>) -> anyhow::Result<()> {
@@ -233,15 +273,20 @@ impl Call {
         Ok(())
     }
 
-    async fn update(mut self, id: &ServiceTokenId, update: &UpdateServiceToken) -> anyhow::Result<()> {
-        let updated = self.client.update_service_token(&self.scope, id, update).await.map_err(|e| self.explain(e))?;
+    async fn update(
+        mut self,
+        id: &ServiceTokenId,
+        update: &UpdateServiceToken,
+        key: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let updated = self.client.update_service_token(&self.scope, id, update, key).await;
+        let updated = updated.map_err(|error| self.explain(error))?;
         self.show(&updated.token, updated.client_secret.as_ref())
     }
 
     /// The error with what to do about it.
     fn explain(&self, error: Error) -> anyhow::Error {
-        let lost = "look with `countersign service-token list` before you repeat it";
-        remote::explain(error, &self.url, lost, |refusal| {
+        remote::explain(error, &self.url, self.lost, |refusal| {
             let hint = if refusal.has_code(12135) {
                 "There is no such token in that account or zone: `countersign service-token list` shows those there are"
             } else if refusal.status == 401 {
@@ -268,14 +313,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let token = call.client.find_service_token(&call.scope, &one.id).await.map_err(|e| call.explain(e))?;
             call.show(&token, None)
         }
-        Action::Create { name, duration, disabled, common } => {
-            let mut call = Call::new(&common)?;
+        Action::Create { name, duration, disabled, repeatable, common } => {
+            let key = repeatable.idempotency_key.as_deref();
+            let mut call = Call::under(&common, key)?;
             let enabled = disabled.then_some(false);
             let new = NewServiceToken { duration, enabled, ..NewServiceToken::named(name) };
-            let issued = call.client.create_service_token(&call.scope, &new).await.map_err(|e| call.explain(e))?;
+            let issued = call.client.create_service_token(&call.scope, &new, key).await;
+            let issued = issued.map_err(|error| call.explain(error))?;
             call.show(&issued.token, Some(&issued.client_secret))
         }
-        Action::Update { one, name, duration, secret_version, grace, end_grace } => {
+        Action::Update { one, name, duration, secret_version, grace, end_grace, repeatable } => {
+            let key = repeatable.idempotency_key.as_deref();
             let grace = if end_grace { Some(Grace::Ends) } else { grace.until()?.map(Grace::Until) };
             if name.is_none() && duration.is_none() && secret_version.is_none() && grace.is_none() {
                 return Err(
@@ -284,12 +332,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             let update =
                 UpdateServiceToken { name, duration, enabled: None, client_secret_version: secret_version, grace };
-            Call::new(&one.common)?.update(&one.id, &update).await
+            Call::under(&one.common, key)?.update(&one.id, &update, key).await
         }
-        Action::Rotate { one, grace } => {
+        Action::Rotate { one, grace, repeatable } => {
+            let key = repeatable.idempotency_key.as_deref();
             let grace = grace.until()?.map_or(Grace::Ends, Grace::Until);
-            let mut call = Call::new(&one.common)?;
-            let rotated = call.client.rotate_service_token(&call.scope, &one.id, grace).await;
+            let mut call = Call::under(&one.common, key)?;
+            let rotated = call.client.rotate_service_token(&call.scope, &one.id, grace, key).await;
             let issued = rotated.map_err(|e| call.explain(e))?;
             call.show(&issued.token, Some(&issued.client_secret))
         }
@@ -311,7 +360,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn set_enabled(one: &One, enabled: bool) -> anyhow::Result<()> {
     let update = UpdateServiceToken { enabled: Some(enabled), ..UpdateServiceToken::default() };
-    Call::new(&one.common)?.update(&one.id, &update).await
+    Call::new(&one.common)?.update(&one.id, &update, None).await
 }
 
 async fn list(mut call: Call, filter: ListFilter) -> anyhow::Result<()> {

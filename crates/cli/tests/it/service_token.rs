@@ -1,5 +1,9 @@
 //! `service-token`, against a running server.
 
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::thread;
+
 use serde_json::Value;
 
 use crate::world::{Installation, Outcome, Server, World, outcome};
@@ -108,6 +112,63 @@ fn lists_are_whole_and_scopes_are_apart() {
     command.env("COUNTERSIGN_URL", &scene.server.management).env("COUNTERSIGN_API_TOKEN", scene.first.api_token());
     command.env("COUNTERSIGN_ACCOUNT_ID", scene.first.account());
     assert_eq!(names(&outcome(&mut command).json()), ["of the zone"]);
+}
+
+#[test]
+fn the_same_key_gives_the_same_secret() {
+    let scene = Scene::new(&[]);
+    let create = ["create", "--name", "deploy", "--idempotency-key", "deploy 42", "--json"];
+    let first = scene.run(&create).json();
+    assert_eq!(scene.run(&create).json(), first);
+    assert_eq!(scene.gate_says(&first), "admitted");
+    let id = id(&first);
+
+    let rotate =
+        ["rotate", id, "--idempotency-key", "january", "--previous-expires-at", "2099-01-01T00:00:00Z", "--json"];
+    let second = scene.run(&rotate).json();
+    assert_eq!(scene.run(&rotate).json(), second);
+    assert_ne!(second["client_secret"], first["client_secret"]);
+    for issued in [&first, &second] {
+        assert_eq!(scene.gate_says(issued), "admitted");
+    }
+    let update = ["update", id, "--idempotency-key", "february", "--secret-version", "7", "--json"];
+    let third = scene.run(&update).json();
+    assert_eq!(scene.run(&update).json(), third);
+    assert_eq!((&third["client_secret_version"], scene.gate_says(&third)), (&7.into(), "admitted".to_owned()));
+    assert_eq!(scene.run(&["list", "--json"]).json().as_array().unwrap().len(), 1);
+
+    let said = scene.run(&["create", "--name", "other", "--idempotency-key", "deploy 42"]).failed(1);
+    assert!(said.contains("used for another request"), "{said}");
+    let said = scene.run(&["create", "--name", "x", "--idempotency-key", &"k".repeat(65)]).failed(1);
+    assert!(said.contains("Idempotency-Key: must be 1 to 64"), "{said}");
+    let said = scene.run(&["create", "--name", "x", "--idempotency-key", "\u{e4}"]).failed(2);
+    assert!(said.contains("idempotency key"), "{said}");
+    // A grace that counts from now makes another request of every repetition.
+    let said = scene.run(&["rotate", id, "--grace", "1h", "--idempotency-key", "k"]).failed(2);
+    assert!(said.contains("--grace"), "{said}");
+}
+
+#[test]
+fn a_lost_answer_says_what_may_be_repeated() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let account = "0".repeat(32);
+    let token = format!("csat_{account}");
+    let create =
+        ["service-token", "create", "--name", "x", "--url", &url, "--api-token", &token, "--account", &account];
+    for (key, words) in
+        [([].as_slice(), "countersign service-token list"), (&["--idempotency-key", "k"], "the same --idempotency-key")]
+    {
+        // The request is heard, and the connection closed.
+        let hang_up = || listener.accept().unwrap().0.read(&mut [0]).unwrap();
+        let all = [create.as_slice(), key].concat();
+        let said = thread::scope(|scope| {
+            scope.spawn(hang_up);
+            world.run(&all).failed(1)
+        });
+        assert!(said.contains("may have done it") && said.contains(words), "{said}");
+    }
 }
 
 #[test]

@@ -160,38 +160,47 @@ impl Client {
         Ok(wire)
     }
 
-    /// Makes a token. A lost answer leaves open whether one was made, so nothing is repeated here.
-    pub async fn create_service_token(&self, scope: &Scope, new: &NewServiceToken) -> Result<Issued, Error> {
+    /// Makes a token. A lost answer leaves open whether one was made, so nothing is repeated here. With an
+    /// `idempotency_key`, of 1 to 64 characters of ASCII, the same call may be repeated within a day, and gives that same
+    /// token and secret.
+    pub async fn create_service_token(
+        &self,
+        scope: &Scope,
+        new: &NewServiceToken,
+        idempotency_key: Option<&str>,
+    ) -> Result<Issued, Error> {
         let path = format!("{scope}/access/service_tokens");
-        let (wire, _) = self.send::<WithSecret>(Method::POST, &path, &[], Some(new)).await?;
-        wire.issued()
+        self.change::<WithSecret>(Method::POST, &path, new, idempotency_key).await?.issued()
     }
 
-    /// Changes what `update` names and nothing else.
+    /// Changes what `update` names and nothing else. An `idempotency_key` is as for
+    /// [`create_service_token`](Self::create_service_token).
     pub async fn update_service_token(
         &self,
         scope: &Scope,
         id: &ServiceTokenId,
         update: &UpdateServiceToken,
+        idempotency_key: Option<&str>,
     ) -> Result<Updated, Error> {
-        let (wire, _) = self.send::<WithSecret>(Method::PUT, &path(scope, id), &[], Some(update)).await?;
+        let wire: WithSecret = self.change(Method::PUT, &path(scope, id), update, idempotency_key).await?;
         Ok(Updated { token: wire.token, client_secret: wire.client_secret.map(Secret::from) })
     }
 
-    /// Makes a new secret. The old one ends as `grace` says.
+    /// Makes a new secret. The old one ends as `grace` says. An `idempotency_key` is as for
+    /// [`create_service_token`](Self::create_service_token): with it a lost answer does not cost the new secret.
     pub async fn rotate_service_token(
         &self,
         scope: &Scope,
         id: &ServiceTokenId,
         grace: Grace,
+        idempotency_key: Option<&str>,
     ) -> Result<Issued, Error> {
         let body = match grace {
             Grace::Ends => Rotation { grace: None },
             Grace::Until(_) => Rotation { grace: Some(grace) },
         };
         let path = format!("{}/rotate", path(scope, id));
-        let (wire, _) = self.send::<WithSecret>(Method::POST, &path, &[], Some(&body)).await?;
-        wire.issued()
+        self.change::<WithSecret>(Method::POST, &path, &body, idempotency_key).await?.issued()
     }
 
     /// Makes the token live a year from now, if it would not live longer anyway.

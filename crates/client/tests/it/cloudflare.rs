@@ -1,7 +1,9 @@
 //! Service tokens.
 
 use countersign_client::Credential;
-use countersign_client::cloudflare::{Client, Error, Grace, ListFilter, NewServiceToken, Scope, ServiceTokenId};
+use countersign_client::cloudflare::{
+    Client, Error, Grace, ListFilter, NewServiceToken, Scope, ServiceTokenId, UpdateServiceToken,
+};
 
 use crate::server::{self, http};
 
@@ -40,7 +42,7 @@ fn id() -> ServiceTokenId {
 #[tokio::test]
 async fn a_create_sends_what_is_meant_and_gives_the_secret_apart() {
     let (outcome, asked) = against(vec![ok("201 Created", &issued("deploy"), "")], async |client| {
-        client.create_service_token(&scope(), &NewServiceToken::named("deploy")).await
+        client.create_service_token(&scope(), &NewServiceToken::named("deploy"), None).await
     })
     .await;
     let issued = outcome.unwrap();
@@ -52,10 +54,38 @@ async fn a_create_sends_what_is_meant_and_gives_the_secret_apart() {
     assert!(asked[0].ends_with(r#"{"name":"deploy"}"#), "{}", asked[0]);
 }
 
+/// Where a key is given, and nowhere else.
+#[tokio::test]
+async fn a_key_stands_in_a_header() {
+    let answers = vec![
+        ok("201 Created", &issued("deploy"), ""),
+        ok("200 OK", &issued("deploy"), ""),
+        ok("200 OK", &issued("deploy"), ""),
+        ok("200 OK", &issued("deploy"), ""),
+    ];
+    let (_, asked) = against(answers, async |client| {
+        let update = UpdateServiceToken { client_secret_version: Some(2), ..UpdateServiceToken::default() };
+        client.create_service_token(&scope(), &NewServiceToken::named("deploy"), Some("k 1")).await.unwrap();
+        client.update_service_token(&scope(), &id(), &update, Some("k2")).await.unwrap();
+        client.rotate_service_token(&scope(), &id(), Grace::Ends, Some("k3")).await.unwrap();
+        client.rotate_service_token(&scope(), &id(), Grace::Ends, None).await.unwrap();
+    })
+    .await;
+    for (asked, key) in asked.iter().zip(["k 1", "k2", "k3"]) {
+        assert!(asked.contains(&format!("idempotency-key: {key}\r\n")), "{asked}");
+    }
+    assert!(!asked[3].contains("idempotency-key"), "{}", asked[3]);
+    let (outcome, asked) =
+        against(vec![], async |client| client.rotate_service_token(&scope(), &id(), Grace::Ends, Some("a\nb")).await)
+            .await;
+    assert!(matches!(outcome.unwrap_err(), Error::IdempotencyKey));
+    assert!(asked.is_empty());
+}
+
 #[tokio::test]
 async fn a_lost_answer_is_not_asked_for_again() {
     let (outcome, asked) = against(vec![None], async |client| {
-        client.create_service_token(&scope(), &NewServiceToken::named("deploy")).await
+        client.create_service_token(&scope(), &NewServiceToken::named("deploy"), None).await
     })
     .await;
     let error = outcome.unwrap_err();
@@ -99,7 +129,7 @@ async fn a_list_without_a_count_ends_with_an_empty_page() {
 async fn a_refusal_keeps_status_code_pointer_and_request_id() {
     let body = r#"{"success":false,"errors":[{"code":12130,"message":"access.api.error.invalid_request: no","source":{"pointer":"/previous_client_secret_expires_at"}}],"messages":[],"result":null}"#;
     let (outcome, asked) = against(vec![Some(http("400 Bad Request", body))], async |client| {
-        client.rotate_service_token(&scope(), &id(), Grace::Ends).await
+        client.rotate_service_token(&scope(), &id(), Grace::Ends, None).await
     })
     .await;
     let error = outcome.unwrap_err();
