@@ -170,7 +170,7 @@ class Life(unittest.TestCase):
     def until_ready(self):
         """The service binds its ports a moment after systemd has started it."""
         self.machine.ok("until journalctl --unit countersign _PID=$(systemctl show -P MainPID countersign) "
-                        "--output cat | grep -q '^listening gate-unix'; do systemctl --quiet is-active countersign; done")
+                        "--output cat | grep -q '^listening gate-unix'; do :; done")
 
     def create(self, made, name):
         """A service token, made by a command over HTTP."""
@@ -261,6 +261,35 @@ class Life(unittest.TestCase):
                  "exit !connect(S, sockaddr_un(\"/run/countersign/gate.sock\"))'")
         self.machine.ok(f"runuser -u nobody -G countersign -- {reach}")
         self.assertNotEqual(self.machine.run(f"runuser -u nobody -- {reach}").returncode, 0)
+
+    def test_a_reload_reads_the_settings_again(self):
+        def set_level(level):
+            self.machine.ok("sed -i '/^log_level/d' /etc/countersign/countersign.toml && "
+                            f"echo 'log_level = {level}' >>/etc/countersign/countersign.toml")
+
+        def ask(path):
+            self.machine.ask(MANAGEMENT + path)
+            return path in self.machine.ok(said)
+
+        said = "journalctl --unit countersign --output cat"
+        reload = documented("systemctl reload countersign")
+        self.install()
+        self.machine.ok(INIT)
+        set_level('"warn"')
+        self.machine.ok(START)
+        self.until_ready()
+        before = self.machine.property("MainPID")
+        self.assertFalse(ask("/not-logged"))
+
+        # With a mistake in the file all stays as it was.
+        set_level("1")
+        self.machine.ok(reload)
+        self.machine.ok(f"until {said} | grep -q 'cannot be read again'; do :; done")
+        self.assertFalse(ask("/still-not-logged"))
+        set_level('"info"')
+        self.machine.ok(reload)
+        self.assertTrue(any(ask(f"/logged-{attempt}") for attempt in range(100)))
+        self.assertEqual(self.machine.property("MainPID"), before)
 
     def test_it_comes_back_after_a_crash(self):
         made = self.installed()
