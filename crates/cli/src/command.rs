@@ -5,14 +5,18 @@ use clap::{Parser, Subcommand};
 mod account;
 mod api_token;
 mod audit;
+mod backup;
 mod completions;
+mod doctor;
 mod init;
 mod quickstart;
+mod restore;
 mod serve;
 mod service_token;
 mod signing_key;
 mod token;
 mod user;
+mod validate_config;
 mod zone;
 
 const EXAMPLES: &str = "\
@@ -58,6 +62,14 @@ enum Command {
     SigningKey(signing_key::Arguments),
     /// The audit log: who changed what, when and from where
     Audit(audit::Arguments),
+    /// Put everything into one file, while servers run
+    Backup(backup::Arguments),
+    /// Put a backup into an empty store
+    Restore(restore::Arguments),
+    /// Look whether an installation is in order, and say what to do where it is not
+    Doctor(doctor::Arguments),
+    /// Show every setting and where it comes from, or what is wrong with it
+    ValidateConfig(validate_config::Arguments),
     /// Shell completions of these commands
     Completions(completions::Arguments),
 }
@@ -78,6 +90,10 @@ impl CommandLine {
             Command::ApiToken(arguments) => Box::pin(api_token::run(arguments)).await,
             Command::SigningKey(arguments) => Box::pin(signing_key::run(arguments)).await,
             Command::Audit(arguments) => Box::pin(audit::run(arguments)).await,
+            Command::Backup(arguments) => Box::pin(backup::run(arguments)).await,
+            Command::Restore(arguments) => Box::pin(restore::run(arguments)).await,
+            Command::Doctor(arguments) => Box::pin(doctor::run(arguments)).await,
+            Command::ValidateConfig(arguments) => validate_config::run(arguments),
             Command::Completions(arguments) => completions::run(&arguments),
         }
     }

@@ -29,16 +29,45 @@ pub(crate) fn report(error: &anyhow::Error) -> (ExitCode, Option<String>) {
     (ExitCode::from(status), Some(format!("error: {}", redact(&format!("{error:#}")))))
 }
 
-/// `text` without the tail of anything that looks like one of our secrets: a secret typed in the wrong place must not
-/// end up in a message that somebody copies into a ticket.
+/// `text` without the tail of anything that looks like one of our secrets, and without who logs in to a database: a
+/// secret typed in the wrong place must not end up in a message that somebody copies into a ticket.
 pub(crate) fn redact(text: &str) -> String {
+    let text = redact_urls(text);
     let mut safe = String::with_capacity(text.len());
-    let mut rest = text;
+    let mut rest = text.as_str();
     while let Some((at, prefix)) = next_secret(rest) {
         let (before, secret) = rest.split_at(at + prefix.len());
         safe.push_str(before);
         safe.push('…');
         rest = secret.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_-.…".contains(c));
+    }
+    safe.push_str(rest);
+    safe
+}
+
+/// `text` without the user and the password of its URLs, and without passwords in their parameters.
+fn redact_urls(text: &str) -> String {
+    let is_end = |c: char| c.is_whitespace() || "\"'`<>".contains(c);
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) =
+        [rest.find("://").map(|at| at + 3), rest.find("password=").map(|at| at + 9)].into_iter().flatten().min()
+    {
+        let (before, after) = rest.split_at(at);
+        let (url, later) = after.split_at(after.find(is_end).unwrap_or(after.len()));
+        safe.push_str(before);
+        if before.ends_with("://") {
+            match url.rsplit_once('@') {
+                Some((_, host)) => {
+                    safe.push_str("…@");
+                    rest = &after[after.len() - host.len() - later.len()..];
+                }
+                None => rest = after,
+            }
+        } else {
+            safe.push('…');
+            rest = &after[url.find('&').unwrap_or(url.len())..];
+        }
     }
     safe.push_str(rest);
     safe
@@ -79,6 +108,12 @@ mod tests {
         check("csec_a and csat_b_c-d", "csec_… and csat_…");
         check("csat_", "csat_…");
         check("a token, csat_…", "a token, csat_…");
+        check("database_url = \"postgres://u:p@ss@h:5432/d", "database_url = \"postgres://…@h:5432/d");
+        check(
+            "'postgres://h/d?password=p&x=1' and http://a:b@c is",
+            "'postgres://h/d?password=…&x=1' and http://…@c is",
+        );
+        check("see https://example.com for a@b", "see https://example.com for a@b");
         check("'eyJhbGci.eyJpc3Mi.CSVKGF-YP_O' is wrong", "'eyJ…' is wrong");
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use countersign_client::Timestamp;
 use countersign_client::cloudflare::TokenDuration;
+use countersign_server::config::explain::{Explained, Layer};
 use countersign_server::config::{LogFormat, Overrides, SecretFormatName, Settings, Stale};
 
 /// How the answer is shown.
@@ -44,13 +45,19 @@ impl Place {
     }
 
     fn settings_with(self, rest: Overrides) -> anyhow::Result<Settings> {
+        let (flags, file) = self.layers(rest);
+        Settings::load(flags, file.as_deref(), &|name| env::var(name).ok())
+    }
+
+    /// These flags over others, and the file.
+    fn layers(self, rest: Overrides) -> (Overrides, Option<PathBuf>) {
         let flags = Overrides {
             data_dir: self.data_dir,
             database_url: self.database_url,
             installation_key_file: self.installation_key_file,
             ..rest
         };
-        Settings::load(flags, self.config.as_deref(), &|name| env::var(name).ok())
+        (flags, self.config)
     }
 }
 
@@ -129,9 +136,27 @@ struct Logging {
 }
 
 impl Serving {
-    /// The settings, complete. `RUST_LOG` stands between the flag and everything else, as people expect of it.
+    /// The settings, complete.
     pub(crate) fn settings(self) -> anyhow::Result<Settings> {
-        let rust_log = || env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+        let (place, rest) = self.layers();
+        place.settings_with(rest)
+    }
+
+    /// The same, and where each value comes from. `file` goes before `--config`.
+    pub(crate) fn explain(self, file: Option<PathBuf>) -> anyhow::Result<(Settings, Vec<Explained>)> {
+        let by_rust_log = self.logging.log_level.is_none() && rust_log().is_some();
+        let (place, rest) = self.layers();
+        let (flags, named) = place.layers(rest);
+        let file = file.or(named);
+        let (settings, mut explained) = Settings::explain(flags, file.as_deref(), &|name| env::var(name).ok())?;
+        for level in explained.iter_mut().filter(|explained| explained.key == "log_level" && by_rust_log) {
+            level.source = Layer::Environment;
+        }
+        Ok((settings, explained))
+    }
+
+    /// `RUST_LOG` stands between the flag and everything else, as people expect of it.
+    fn layers(self) -> (Place, Overrides) {
         let rest = Overrides {
             listen: self.listeners.listen,
             gate_listen: self.listeners.gate_listen,
@@ -149,8 +174,12 @@ impl Serving {
             log_level: self.logging.log_level.or_else(rust_log),
             ..Overrides::default()
         };
-        self.place.settings_with(rest)
+        (self.place, rest)
     }
+}
+
+fn rust_log() -> Option<String> {
+    env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
 }
 
 #[derive(Clone, Copy, ValueEnum)]

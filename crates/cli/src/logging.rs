@@ -22,6 +22,11 @@ pub(crate) fn serve(settings: &Settings) -> anyhow::Result<Logs> {
     install(filter(settings)?, settings.log_format)
 }
 
+/// Whether a server could set up its logs like this.
+pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
+    filter(settings).map(drop)
+}
+
 /// Sets up the logs of a command, which is silent unless something is wrong or `RUST_LOG` asks for more.
 pub(crate) fn command() -> anyhow::Result<()> {
     let filter = match env::var("RUST_LOG") {

@@ -7,6 +7,7 @@ mod flag;
 mod local;
 mod logging;
 mod output;
+mod progress;
 mod remote;
 
 use std::io::Write as _;

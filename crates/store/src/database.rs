@@ -109,7 +109,13 @@ impl Database {
         if let Self::Sqlite(path) = self {
             std::fs::metadata(path).map_err(|error| Error::from_io(path.clone(), error))?;
         }
-        self.connect_reader().await
+        let mut connection = self.connect_reader().await?;
+        if self.is_sqlite() {
+            // The file is looked at with the first statement that needs it.
+            let look = sqlx::raw_sql("SELECT COUNT(*) FROM sqlite_master");
+            look.execute(&mut connection).await.map_err(|error| self.opening_error(error))?;
+        }
+        Ok(connection)
     }
 
     /// A pool of up to `size` connections that only read, opened when first needed.

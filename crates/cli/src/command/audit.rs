@@ -1,6 +1,6 @@
 //! `countersign audit`
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::flag::{Place, Shown};
 use crate::local;
 use crate::output::{Output, Table};
+use crate::progress::Progress;
 
 /// How many events are read at once.
 const PAGE: u32 = 1000;
@@ -207,17 +208,10 @@ async fn list(ops: &Ops, filter: &AuditFilter, limit: u32, output: &mut Output) 
 }
 
 async fn verify(ops: &Ops, output: &mut Output) -> anyhow::Result<()> {
-    let watched = io::stderr().is_terminal();
-    let mut progress = |walked: u64| {
-        if watched {
-            // Losing a line of progress harms nobody.
-            drop(write!(io::stderr(), "\r{walked} events walked "));
-        }
+    let chain = {
+        let progress = Progress::new("events walked");
+        ops.verify_audit(&Caller::Operator, &mut |walked| progress.show(walked)).await?
     };
-    let chain = ops.verify_audit(&Caller::Operator, &mut progress).await?;
-    if watched {
-        drop(write!(io::stderr(), "\r\x1b[K"));
-    }
     let verdict = Verdict {
         events: chain.events,
         intact: chain.broken.is_none(),

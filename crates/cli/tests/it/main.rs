@@ -5,16 +5,21 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test fails by panicking"
 )]
 
+#[path = "../../../store/tests/it/postgres.rs"]
+mod postgres;
 mod world;
 
 mod administration;
 mod api_token;
 mod audit;
+mod backup;
 mod completions;
 mod crash;
+mod doctor;
 mod help;
 mod init;
 mod quickstart;
@@ -22,3 +27,4 @@ mod serve;
 mod service_token;
 mod signing_key;
 mod tls;
+mod validate_config;
