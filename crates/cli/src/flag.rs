@@ -90,6 +90,14 @@ struct Listeners {
     /// How many connections each listener has at once [env: COUNTERSIGN_MAX_CONNECTIONS] [default: 16384]
     #[arg(long, value_name = "COUNT")]
     max_connections: Option<u32>,
+    /// How many requests a caller may send to the management API in 5 minutes; 0 is no limit [env:
+    /// COUNTERSIGN_RATE_LIMIT] [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    rate_limit: Option<u32>,
+    /// How many wrong credentials may come from an address in a minute before it is told to wait; 0 is no limit [env:
+    /// COUNTERSIGN_FAILURE_LIMIT] [default: 100]
+    #[arg(long, value_name = "COUNT")]
+    failure_limit: Option<u32>,
     /// Address under which clients reach the management API, for links and audiences [env: COUNTERSIGN_PUBLIC_URL]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
@@ -162,6 +170,8 @@ impl Serving {
             gate_listen: self.listeners.gate_listen,
             gate_unix: self.listeners.gate_unix,
             max_connections: self.listeners.max_connections,
+            rate_limit: self.listeners.rate_limit,
+            failure_limit: self.listeners.failure_limit,
             tls_certificate: self.tls.tls_certificate,
             tls_key: self.tls.tls_key,
             gate_tls_certificate: self.tls.gate_tls_certificate,

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -20,7 +21,7 @@ use self::key::KeySource;
 const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// Every key, in the order of the default file. A key is also `COUNTERSIGN_<KEY>` in the environment.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 19] = [
     "data_dir",
     "database_url",
     "installation_key_file",
@@ -33,6 +34,8 @@ const KEYS: [&str; 17] = [
     "gate_tls_key",
     "gate_client_ca",
     "max_connections",
+    "rate_limit",
+    "failure_limit",
     "public_url",
     "secret_format",
     "stale",
@@ -41,7 +44,7 @@ const KEYS: [&str; 17] = [
 ];
 
 /// The keys whose values are numbers. In the environment everything is text.
-const NUMBERS: [&str; 1] = ["max_connections"];
+const NUMBERS: [&str; 3] = ["max_connections", "rate_limit", "failure_limit"];
 
 /// What a server is told, complete and checked.
 #[derive(Clone)]
@@ -64,6 +67,10 @@ pub struct Settings {
     pub gate_tls: Option<TlsFiles>,
     /// How many connections each listener has at once.
     pub max_connections: u32,
+    /// How many requests a caller may send to the management API in five minutes; `None` for no limit.
+    pub rate_limit: Option<NonZeroU32>,
+    /// How many wrong credentials may come from an address in a minute before it is told to wait; `None` for no limit.
+    pub failure_limit: Option<NonZeroU32>,
     /// The address under which clients reach the management API, if it differs from what is bound.
     pub public_url: Option<String>,
     /// The form of new client secrets.
@@ -154,6 +161,10 @@ pub struct Overrides {
     pub gate_client_ca: Option<PathBuf>,
     /// See [`Settings::max_connections`].
     pub max_connections: Option<u32>,
+    /// See [`Settings::rate_limit`]; 0 for no limit.
+    pub rate_limit: Option<u32>,
+    /// See [`Settings::failure_limit`]; 0 for no limit.
+    pub failure_limit: Option<u32>,
     /// See [`Settings::public_url`].
     pub public_url: Option<String>,
     /// See [`Settings::secret_format`].
@@ -228,6 +239,8 @@ impl Overrides {
             gate_tls_key: self.gate_tls_key.or(below.gate_tls_key),
             gate_client_ca: self.gate_client_ca.or(below.gate_client_ca),
             max_connections: self.max_connections.or(below.max_connections),
+            rate_limit: self.rate_limit.or(below.rate_limit),
+            failure_limit: self.failure_limit.or(below.failure_limit),
             public_url: self.public_url.or(below.public_url),
             secret_format: self.secret_format.or(below.secret_format),
             stale: self.stale.or(below.stale),
@@ -269,6 +282,8 @@ impl Overrides {
                 .max_connections
                 .filter(|max| *max > 0)
                 .context("max_connections must be at least 1")?,
+            rate_limit: NonZeroU32::new(self.rate_limit.context("rate_limit is not set")?),
+            failure_limit: NonZeroU32::new(self.failure_limit.context("failure_limit is not set")?),
             public_url: self.public_url,
             secret_format: self.secret_format.context("secret_format is not set")?.into(),
             stale: self.stale.context("stale is not set")?,
@@ -333,6 +348,7 @@ mod tests {
         assert_eq!(settings.gate_unix, None);
         assert_eq!((settings.tls, settings.gate_tls), (None, None));
         assert_eq!(settings.max_connections, 16384);
+        assert_eq!((settings.rate_limit, settings.failure_limit), (None, NonZeroU32::new(100)));
         assert_eq!(settings.secret_format, SecretFormat::Scannable);
         assert_eq!(settings.stale, Stale::Refuse);
         assert_eq!(settings.log_format, LogFormat::Human);
@@ -403,6 +419,7 @@ mod tests {
         check("COUNTERSIGN_LISTEN", "localhost", "COUNTERSIGN_LISTEN");
         check("COUNTERSIGN_MAX_CONNECTIONS", "many", "COUNTERSIGN_MAX_CONNECTIONS");
         check("COUNTERSIGN_MAX_CONNECTIONS", "0", "max_connections must be at least 1");
+        check("COUNTERSIGN_RATE_LIMIT", "-1", "COUNTERSIGN_RATE_LIMIT");
         check("COUNTERSIGN_TLS_KEY", "k.pem", "tls_key is set, and tls_certificate is not");
         check("COUNTERSIGN_GATE_TLS_CERTIFICATE", "c.pem", "gate_tls_certificate is set, and gate_tls_key is not");
         check("COUNTERSIGN_GATE_CLIENT_CA", "ca.pem", "gate_client_ca is set, and gate_tls_certificate is not");

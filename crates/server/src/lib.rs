@@ -14,6 +14,7 @@ pub mod flusher;
 pub mod follower;
 pub mod gate;
 pub mod lifecycle;
+pub mod limit;
 pub mod management;
 pub mod metrics;
 pub mod ops;

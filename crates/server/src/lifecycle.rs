@@ -23,6 +23,7 @@ use crate::config::{Settings, Stale, TlsFiles};
 use crate::flusher::Flusher;
 use crate::follower::{Follower, Promise};
 use crate::gate::{Gate, listener};
+use crate::limit::Limits;
 use crate::management::{self, App};
 use crate::metrics::Metrics;
 use crate::ops::pages::Pages;
@@ -217,6 +218,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
             clock,
             entropy,
+            limits: Arc::new(Limits::new(settings.rate_limit, settings.failure_limit)),
             public_url,
         });
 

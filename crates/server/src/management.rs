@@ -3,7 +3,7 @@
 pub(crate) mod openapi;
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -25,6 +25,7 @@ use crate::caller::Origin;
 use crate::cloudflare;
 use crate::connect;
 use crate::follower::Promise;
+use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::prefactor;
@@ -51,6 +52,8 @@ pub struct App {
     pub clock: Clock,
     /// For request ids.
     pub entropy: Entropy,
+    /// How much a caller may ask, and an address may guess.
+    pub limits: Arc<Limits>,
     /// The address under which clients reach this server, without a slash at its end; `None` if it was not configured.
     pub public_url: Option<Arc<str>>,
 }
@@ -58,6 +61,16 @@ pub struct App {
 /// The peer of a connection, put into a request's extensions by the listener. A Unix socket has none.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
+
+/// Put into the extensions of a request that came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct Encrypted;
+
+/// The address at the other end of the connection: the client's, or that of the proxy before it. What a request says of
+/// where it comes from is not believed.
+pub(crate) fn peer_address(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<Peer>().map(|Peer(address)| address.ip())
+}
 
 /// A request's id: given by the client or made here.
 #[derive(Clone, Debug)]
@@ -176,7 +189,7 @@ impl<S: Sync> FromRequestParts<S> for Origin {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(Self {
-            address: parts.extensions.get::<Peer>().map(|Peer(address)| address.ip()),
+            address: peer_address(parts),
             request_id: parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone()),
         })
     }

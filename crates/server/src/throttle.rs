@@ -1,20 +1,19 @@
-//! Slowing down those who guess: whoever has failed five times in a quarter of an hour waits for the rest of it.
+//! Counting attempts: whoever has made too many in a time waits for the rest of it.
 //!
-//! What is slowed is a client's address and an e-mail address, each by itself. The secrets that are asked for can't be
-//! guessed; this keeps the attempt from being cheap, and from filling the log.
+//! Those who guess are slowed by their address, and by the e-mail address that they try, each by itself. The secrets that
+//! are asked for can't be guessed; this keeps the attempt from being cheap, and from filling the log. Callers are counted
+//! by who they are.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use countersign_store::AuditActor;
 use countersign_token::time::BootTime;
 
-/// How many failures a window takes.
-const FAILURES_MAX: u32 = 5;
-
-/// How long a window lasts, from its first failure.
-const WINDOW: Duration = Duration::from_secs(15 * 60);
+/// How many failures a person may have who types a key, and in which time.
+const PERSON: (u32, Duration) = (5, Duration::from_secs(15 * 60));
 
 /// How many windows are remembered. Beyond that, the oldest is forgotten: whoever has thousands of addresses to fail from
 /// gains little by it, and by failing they must not be able to lock everybody else out.
@@ -23,26 +22,41 @@ const WINDOWS_MAX: usize = 4096;
 /// Longer addresses can't be anybody's, so that nothing need be remembered of them.
 const EMAIL_LEN_MAX: usize = 254;
 
-/// The failures of late.
-#[derive(Debug, Default)]
-pub(crate) struct Throttle(Mutex<HashMap<Whom, Window>>);
+/// The attempts of late.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    max: u32,
+    /// How long a window lasts, from its first attempt.
+    length: Duration,
+    windows: Mutex<HashMap<Whom, Window>>,
+}
+
+/// What suits people.
+impl Default for Throttle {
+    fn default() -> Self {
+        let (max, length) = PERSON;
+        Self::new(max, length)
+    }
+}
 
 /// Those whom one attempt counts against.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
-    network: Whom,
+    whom: Whom,
     email: Option<Whom>,
 }
 
 /// How long to wait before the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wait(Duration);
+pub struct Wait(Duration);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Whom {
     /// `None` stands for all who have no address, behind a Unix socket.
     Network(Option<IpAddr>),
     Email(String),
+    /// The kind and the id of a credential.
+    Caller(&'static str, String),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +68,12 @@ struct Window {
 impl Attempt {
     /// An attempt that comes from `address`, on no particular user.
     pub(crate) fn from(address: Option<IpAddr>) -> Self {
-        Self { network: Whom::Network(address.map(network)), email: None }
+        Self { whom: Whom::Network(address.map(network)), email: None }
+    }
+
+    /// An attempt of this caller, wherever it comes from.
+    pub(crate) fn by(caller: AuditActor) -> Self {
+        Self { whom: Whom::Caller(caller.kind, caller.id), email: None }
     }
 
     /// The same on the user with this e-mail address.
@@ -64,11 +83,13 @@ impl Attempt {
     }
 
     fn each(&self) -> impl Iterator<Item = &Whom> {
-        std::iter::once(&self.network).chain(&self.email)
+        std::iter::once(&self.whom).chain(&self.email)
     }
 }
 
 impl Wait {
+    pub(crate) const NONE: Self = Self(Duration::ZERO);
+
     /// Whole seconds, at least one.
     pub(crate) fn secs(self) -> u64 {
         self.0.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1)
@@ -76,18 +97,23 @@ impl Wait {
 }
 
 impl Throttle {
+    /// Lets `max` attempts pass in a window of this length.
+    pub(crate) fn new(max: u32, length: Duration) -> Self {
+        Self { max, length, windows: Mutex::default() }
+    }
+
     /// Lets an attempt pass, or says how long to wait. It counts as failed until [`Throttle::succeed`] is told otherwise:
     /// many at once are no way around the count.
     pub(crate) fn begin(&self, attempt: &Attempt, now: BootTime) -> Result<(), Wait> {
         let mut windows = self.lock();
-        let wait = attempt.each().filter_map(|whom| windows.get(whom)?.wait(now)).max();
+        let wait = attempt.each().filter_map(|whom| self.wait(windows.get(whom)?, now)).max();
         if let Some(wait) = wait {
             return Err(Wait(wait));
         }
         for whom in attempt.each() {
-            let running = windows.get(whom).copied().filter(|window| window.rest(now).is_some());
+            let running = windows.get(whom).copied().filter(|window| self.rest(window, now).is_some());
             if running.is_none() && windows.len() >= WINDOWS_MAX {
-                make_room(&mut windows, now);
+                self.make_room(&mut windows, now);
             }
             let window = running.unwrap_or(Window { since: now, failures: 0 });
             windows.insert(whom.clone(), Window { failures: window.failures + 1, ..window });
@@ -99,7 +125,7 @@ impl Throttle {
     /// guessing at the same time.
     pub(crate) fn succeed(&self, attempt: &Attempt) {
         let mut windows = self.lock();
-        windows.remove(&attempt.network);
+        windows.remove(&attempt.whom);
         if let Some(email) = &attempt.email
             && let Some(window) = windows.get_mut(email)
         {
@@ -111,29 +137,27 @@ impl Throttle {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Whom, Window>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Window {
-    /// What is left of it; `None` if it is over.
-    fn rest(self, now: BootTime) -> Option<Duration> {
-        WINDOW.checked_sub(now.duration_since(self.since)).filter(|rest| !rest.is_zero())
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long its subject must wait; `None` if they need not.
-    fn wait(self, now: BootTime) -> Option<Duration> {
-        self.rest(now).filter(|_| self.failures >= FAILURES_MAX)
+    /// What is left of a window; `None` if it is over.
+    fn rest(&self, window: &Window, now: BootTime) -> Option<Duration> {
+        self.length.checked_sub(now.duration_since(window.since)).filter(|rest| !rest.is_zero())
     }
-}
 
-/// Forgets the windows that are over, and the oldest if none is.
-fn make_room(windows: &mut HashMap<Whom, Window>, now: BootTime) {
-    windows.retain(|_, window| window.rest(now).is_some());
-    if windows.len() >= WINDOWS_MAX {
-        let oldest = windows.iter().min_by_key(|(_, window)| window.since).map(|(whom, _)| whom.clone());
-        if let Some(oldest) = oldest {
-            windows.remove(&oldest);
+    /// How long a window's subject must wait; `None` if they need not.
+    fn wait(&self, window: &Window, now: BootTime) -> Option<Duration> {
+        self.rest(window, now).filter(|_| window.failures >= self.max)
+    }
+
+    /// Forgets the windows that are over, and the oldest if none is.
+    fn make_room(&self, windows: &mut HashMap<Whom, Window>, now: BootTime) {
+        windows.retain(|_, window| self.rest(window, now).is_some());
+        if windows.len() >= WINDOWS_MAX {
+            let oldest = windows.iter().min_by_key(|(_, window)| window.since).map(|(whom, _)| whom.clone());
+            if let Some(oldest) = oldest {
+                windows.remove(&oldest);
+            }
         }
     }
 }
@@ -192,6 +216,18 @@ mod tests {
         fail(&throttle, &attempt, 4, 0);
         fail(&throttle, &attempt, 5, 900);
         assert_eq!(wait(&throttle, &attempt, 900), Some(900));
+    }
+
+    #[test]
+    fn callers_count_by_themselves_and_as_often_as_is_said() {
+        let throttle = Throttle::new(2, Duration::from_secs(300));
+        let caller = |kind, id: &str| Attempt::by(AuditActor { kind, id: id.to_owned() });
+        let one = caller("user", "1");
+        fail(&throttle, &one, 2, 0);
+        assert_eq!(wait(&throttle, &one, 10), Some(290));
+        assert_eq!(wait(&throttle, &caller("user", "2"), 10), None);
+        assert_eq!(wait(&throttle, &caller("api_token", "1"), 10), None);
+        assert_eq!(wait(&throttle, &one, 300), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::Error;
 use crate::caller::Caller;
-use crate::management::App;
+use crate::management::{App, peer_address};
 
 const KEY: HeaderName = HeaderName::from_static("x-auth-key");
 const EMAIL: HeaderName = HeaderName::from_static("x-auth-email");
@@ -44,10 +44,19 @@ impl<'h> Presented<'h> {
         Ok(Self::Key { email, key })
     }
 
-    fn authenticate(&self, app: &App) -> Result<Caller, Error> {
+    fn authenticate(&self, app: &App, parts: &Parts) -> Result<Caller, Error> {
         if !app.is_fresh() {
             return Err(Error::Unavailable);
         }
+        let caller = self.find_caller(app);
+        match &caller {
+            Ok(caller) => app.limits.admit(caller, app.clock.boot())?,
+            Err(_wrong) => app.limits.fail(peer_address(parts), app.clock.boot())?,
+        }
+        caller
+    }
+
+    fn find_caller(&self, app: &App) -> Result<Caller, Error> {
         let now = app.clock.now();
         match self {
             Self::Bearer { kind, token } => {
@@ -101,7 +110,7 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
-        Presented::from_headers(&parts.headers)?.authenticate(app)
+        Presented::from_headers(&parts.headers)?.authenticate(app, parts)
     }
 }
 
@@ -115,7 +124,7 @@ impl FromRequestParts<App> for VerifiedBearer {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
         match Presented::from_headers(&parts.headers)? {
             Presented::Key { .. } => Err(Error::NoAuthorization),
-            bearer @ Presented::Bearer { .. } => match bearer.authenticate(app) {
+            bearer @ Presented::Bearer { .. } => match bearer.authenticate(app, parts) {
                 Ok(caller) => Ok(Self(caller)),
                 Err(Error::UnknownBearer) => Err(Error::InvalidToken),
                 Err(error) => Err(error),

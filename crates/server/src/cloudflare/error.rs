@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::envelope::{self, ErrorLine};
 use crate::fault::Fault;
+use crate::limit::Exceeded;
 use crate::ops;
 
 /// Why a request was not served.
@@ -49,6 +50,8 @@ pub enum Error {
     TooSlow,
     /// No service token of that id in this account or zone.
     NotFound,
+    /// The caller has sent too many requests, or too many wrong credentials have come from the address.
+    Exceeded(Exceeded),
     /// A bug.
     Internal,
     /// The store can't be reached, or can't be written.
@@ -67,6 +70,12 @@ pub struct Invalid {
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         Self::Invalid(invalid)
+    }
+}
+
+impl From<Exceeded> for Error {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Exceeded(exceeded)
     }
 }
 
@@ -111,6 +120,7 @@ impl Error {
             Self::UnknownKey | Self::Forbidden | Self::NotAUser => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Exceeded(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -153,6 +163,7 @@ impl Error {
             Self::TooLarge => vec![invalid_request("the body is longer than 1 MiB")],
             Self::TooSlow => vec![invalid_request("the body did not arrive in time")],
             Self::NotFound => vec![ErrorLine::new(12135, "access.api.error.not_found")],
+            Self::Exceeded(exceeded) => vec![ErrorLine::new(10100, exceeded.words())],
             Self::Internal => vec![ErrorLine::new(10001, "internal error")],
             Self::Unavailable => vec![ErrorLine::new(10002, "temporarily unavailable")],
         }
@@ -162,7 +173,11 @@ impl Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = self.status();
+        let exceeded = if let Self::Exceeded(exceeded) = self { Some(exceeded) } else { None };
         let mut response = envelope::failure(status, &self.lines());
+        if let Some(exceeded) = exceeded {
+            exceeded.tell(response.headers_mut());
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

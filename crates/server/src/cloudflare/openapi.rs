@@ -8,6 +8,7 @@ use super::error::Invalid;
 use super::query::PER_PAGE_MAX;
 use super::route::Route;
 use super::{Error, PREFIX, ROUTES};
+use crate::limit;
 use crate::management::openapi::{
     Part, UNAUTHENTICATED, changed, idempotency_key, json_response, nullable, object, with, with_retry_after,
 };
@@ -94,7 +95,7 @@ pub(crate) fn part() -> Part {
         let response = with_examples(json_response(description, &schema::named("Cloudflare_Failure")), errors);
         let response = match status {
             400 => with(response, UNAUTHENTICATED, true),
-            503 => with_retry_after(response),
+            429 | 503 => with_retry_after(response),
             _ => response,
         };
         part.responses.insert(format!("Cloudflare_{status}"), response);
@@ -140,6 +141,7 @@ fn errors() -> Vec<(u16, &'static str, Vec<Error>)> {
         ),
         (408, "The body did not arrive in time", vec![Error::TooSlow]),
         (413, "The body is longer than 1 MiB", vec![Error::TooLarge]),
+        (429, limit::MEANING, vec![Error::Exceeded(limit::EXAMPLE)]),
         (500, "A bug", vec![Error::Internal]),
         (503, "The store can't be reached, or this node has fallen behind", vec![Error::Unavailable]),
     ]
@@ -185,7 +187,7 @@ fn describe(route: &Route, summary: &str, takes: Takes, gives: Gives) -> Value {
     }
     let (status, success) = success(gives);
     let mut responses = Map::from_iter([(status.to_owned(), with_links(route, success))]);
-    let mut statuses = vec![400, 401, 403, 500, 503];
+    let mut statuses = vec![400, 401, 403, 429, 500, 503];
     if names.count() > 0 {
         statuses.push(404);
     }

@@ -48,7 +48,7 @@ fn is_from_elsewhere(parts: &Parts) -> bool {
     let origin = parts.headers.get(header::ORIGIN).map(text);
     let is_foreign = match origin.as_deref() {
         None | Some("null") => false,
-        Some(origin) => origin.split_once("://").map(|(_, host)| host.to_owned()) != Host::of(parts).0,
+        Some(origin) => origin.split_once("://").map(|(_, host)| host.to_owned()) != Host::of(parts).name,
     };
     is_foreign || !matches!(site.as_deref(), None | Some("same-origin" | "none"))
 }

@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use super::accept::{Room, accept_all};
 use super::patience::Patient;
 use super::stop::Stop;
-use crate::management::Peer;
+use crate::management::{Encrypted, Peer};
 use crate::tls::Tls;
 
 /// The largest request head. Proxies forward the client's headers, cookies included: nginx lets 32 KiB pass by default.
@@ -190,8 +190,12 @@ pub(super) async fn serve(
             let (router, http, tls) = (router.clone(), http.clone(), tls.clone());
             connections.spawn(async move {
                 let _place = place;
+                let encrypted = tls.is_some();
                 let service = service_fn(move |mut request: Request<Incoming>| {
                     request.extensions_mut().insert(Peer(peer));
+                    if encrypted {
+                        request.extensions_mut().insert(Encrypted);
+                    }
                     router.clone().oneshot(request)
                 });
                 undelayed(&stream);

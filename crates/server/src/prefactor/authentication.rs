@@ -1,5 +1,6 @@
 //! Who calls: whoever holds an API token, and nobody else.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use countersign_token::digest::BearerKind;
@@ -24,14 +25,19 @@ impl Shown {
     }
 
     /// The caller, as this node knows them now: a call of several items asks before each.
-    pub(super) fn authenticate(&self, app: &App) -> Result<Caller, Error> {
+    pub(super) fn authenticate(&self, app: &App, address: Option<IpAddr>) -> Result<Caller, Error> {
         let Self(Some(token)) = self else { return Err(Error::NotAuthenticated) };
         if !app.is_fresh() {
             return Err(Error::Unavailable);
         }
         // The whole string is looked up, so that a token with any bit changed is another one.
         let holder = app.index.authenticate_bearer(BearerKind::ApiToken, token.expose(), app.clock.now());
-        holder.map(Caller::Holder).ok_or(Error::BadAuthtoken)
+        let Some(caller) = holder.map(Caller::Holder) else {
+            app.limits.fail(address, app.clock.boot())?;
+            return Err(Error::BadAuthtoken);
+        };
+        app.limits.admit(&caller, app.clock.boot())?;
+        Ok(caller)
     }
 }
 

@@ -88,7 +88,7 @@ async fn id(parts: &mut Parts) -> Option<String> {
 impl Call {
     /// A call without parameters, if whoever shows a token may call at all.
     pub(super) fn new(app: App, operation: &'static Operation, shown: Shown, origin: Origin) -> Result<Self, Error> {
-        let caller = shown.authenticate(&app)?;
+        let caller = shown.authenticate(&app, origin.address)?;
         let account = match &caller {
             Caller::Holder(detail) => match detail.as_ref() {
                 Detail::ApiToken { account, .. } => *account,

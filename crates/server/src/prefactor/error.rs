@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::envelope;
 use crate::fault::Fault;
+use crate::limit::Exceeded;
 use crate::ops;
 
 /// Why a request was not served. No error repeats what the caller sent.
@@ -36,6 +37,8 @@ pub enum Error {
     IdempotencyKeyUsed,
     /// Something is wrong with the parameters.
     Invalid(Problems),
+    /// The caller has sent too many requests, or too many wrong credentials have come from the address.
+    Exceeded(Exceeded),
     /// A bug.
     Internal,
     /// The store can't be reached or written, or this node has fallen behind.
@@ -130,6 +133,12 @@ impl From<ops::Error> for Error {
     }
 }
 
+impl From<Exceeded> for Error {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Exceeded(exceeded)
+    }
+}
+
 impl From<countersign_store::Error> for Error {
     fn from(error: countersign_store::Error) -> Self {
         match Fault::from(error) {
@@ -158,6 +167,14 @@ impl Error {
                 "The idempotency key was used with another request",
             ),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "validation_errors", "Validation failed"),
+            Self::Exceeded(Exceeded::Requests(..)) => {
+                (StatusCode::TOO_MANY_REQUESTS, "unknown", "Too many requests in a short time")
+            }
+            Self::Exceeded(Exceeded::Failures(_)) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "unknown",
+                "Too many tokens that are not valid have come from this address",
+            ),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "unexpected", "An unexpected error occurred"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unexpected", "Temporarily unavailable"),
         }
@@ -180,6 +197,9 @@ impl IntoResponse for Error {
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Self::Exceeded(exceeded) = self {
+            exceeded.tell(headers);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -130,7 +130,7 @@ pub(crate) fn part() -> Part {
         let response = json!({"description": description, "content": content});
         let response = match status {
             401 => with_header(response, "WWW-Authenticate", "What is asked for", &json!({"const": "Bearer"})),
-            503 => with_retry_after(response),
+            429 | 503 => with_retry_after(response),
             _ => response,
         };
         part.responses.insert(format!("Error_{status}"), response);
@@ -156,6 +156,7 @@ fn errors() -> Vec<(u16, &'static str, Vec<Error>)> {
         ),
         (413, "The body is longer than 1 MiB", vec![Error::TooLarge]),
         (422, "Something is wrong with the parameters", vec![Error::Invalid(invalid)]),
+        (429, crate::limit::MEANING, vec![Error::Exceeded(crate::limit::EXAMPLE)]),
         (500, "A bug", vec![Error::Internal]),
         (503, "The store can't be reached, or this node has fallen behind", vec![Error::Unavailable]),
     ]
@@ -167,7 +168,7 @@ fn error(status: u16) -> Value {
 
 /// The statuses of the errors that an operation can end with.
 fn statuses(operation: &Operation, takes: Takes) -> Vec<u16> {
-    let mut statuses = vec![400, 401, 500, 503];
+    let mut statuses = vec![400, 401, 429, 500, 503];
     // Whoever has a token may ask whether it is good, and what they may not do in a bulk call, its outputs say.
     let is_for_all = matches!(operation.name, "ping/show" | "bulk/execute");
     if !is_for_all {

@@ -1,5 +1,7 @@
 //! Clients by the thousand, and clients that mean no good. Everybody else is answered all the same.
 
+use std::num::NonZeroU32;
+
 use axum::body::Body;
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
@@ -127,6 +129,88 @@ async fn an_idle_connection_of_http2_ends() {
     for small in [small, rude] {
         small.end().await;
     }
+}
+
+/// The status, the headers in lower case, and the body.
+async fn ask(serving: &Serving, path: &str, headers: &str) -> (u16, String, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{headers}\r\n\r\n");
+    let mut stream = TcpStream::connect(serving.address("management")).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (status, body) = parse(&answer);
+    let head = answer.split_once("\r\n\r\n").unwrap().0.to_ascii_lowercase();
+    (status, head, body)
+}
+
+fn retry_after(head: &str) -> u64 {
+    let value = head.lines().find_map(|line| line.strip_prefix("retry-after: "));
+    value.expect("a Retry-After header").parse().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_guesses_waits_and_whoever_knows_does_not() {
+    let (mut home, made) = Home::new().await;
+    home.settings.failure_limit = NonZeroU32::new(3);
+    let serving = home.serve().await;
+    let wrong_bearer = format!("Authorization: Bearer {}", "x".repeat(40));
+    let wrong_key = format!("X-Auth-Email: admin@example.com\r\nX-Auth-Key: {}", "0".repeat(37));
+    let wrong_token = "Authorization: Bearer a.b.c";
+    // Both dialects, and all kinds of credentials, count together; what is malformed or absent is no guess.
+    for _ in 0..5 {
+        assert_eq!(ask(&serving, "/user", "").await.0, 400);
+        assert_eq!(ask(&serving, "/api/v1/ping", "").await.0, 401);
+    }
+    assert_eq!(ask(&serving, "/user/tokens/verify", &wrong_bearer).await.0, 401);
+    assert_eq!(ask(&serving, "/user", &wrong_key).await.0, 403);
+    assert_eq!(ask(&serving, "/api/v1/ping", wrong_token).await.0, 401);
+    for (path, headers, code) in [
+        ("/user", wrong_bearer.as_str(), "10100"),
+        ("/user/tokens/verify", &wrong_bearer, "10100"),
+        ("/client/v4/user", &wrong_key, "10100"),
+        ("/api/v1/ping", wrong_token, "\"unknown\""),
+    ] {
+        let (status, head, body) = ask(&serving, path, headers).await;
+        assert_eq!(status, 429, "{body}");
+        assert!(body.contains(code), "{body}");
+        assert!((1..=60).contains(&retry_after(&head)), "{head}");
+        assert!(head.contains("x-should-retry: false") && !head.contains("ratelimit"), "{head}");
+    }
+    let good = format!("Authorization: Bearer {}", made.api_token.expose());
+    for _ in 0..5 {
+        assert_eq!(ask(&serving, "/accounts", &good).await.0, 200);
+    }
+    let good = format!("Authorization: Bearer {}", made.account_token.expose());
+    assert_eq!(ask(&serving, "/api/v1/ping", &good).await.0, 200);
+    serving.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_has_a_number_of_requests() {
+    let (mut home, made) = Home::new().await;
+    home.settings.rate_limit = NonZeroU32::new(3);
+    let serving = home.serve().await;
+    let account = format!("Authorization: Bearer {}", made.account_token.expose());
+    let other = format!("Authorization: Bearer {}", made.api_token.expose());
+    assert_eq!(ask(&serving, "/api/v1/ping", &account).await.0, 200);
+    assert_eq!(ask(&serving, "/accounts", &account).await.0, 200);
+    assert_eq!(ask(&serving, "/nowhere", &account).await.0, 404, "what leads nowhere is nobody's");
+    assert_eq!(ask(&serving, "/accounts", &account).await.0, 200);
+    let (status, head, body) = ask(&serving, "/accounts", &account).await;
+    assert_eq!(status, 429);
+    let expected = "\"code\":10100,\"message\":\"More than 3 requests per 300 seconds reached. Please wait and consider \
+                    throttling your request speed\"";
+    assert!(body.contains(expected), "{body}");
+    let wait = retry_after(&head);
+    assert!((290..=300).contains(&wait), "{head}");
+    assert!(head.contains(&format!("ratelimit: \"default\";r=0;t={wait}\r\n")), "{head}");
+    assert!(head.contains("ratelimit-policy: \"default\";q=3;w=300"), "{head}");
+    assert!(!head.contains("x-should-retry"), "{head}");
+    let (status, head, body) = ask(&serving, "/api/v1/ping", &account).await;
+    assert_eq!(status, 429);
+    assert!(body.contains("\"unknown\"") && retry_after(&head) > 0, "{head} {body}");
+    assert_eq!(ask(&serving, "/accounts", &other).await.0, 200, "each caller counts alone");
+    serving.end().await.unwrap();
 }
 
 #[tokio::test]

@@ -155,7 +155,17 @@ impl World {
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
         let ops = Ops::of_node(store, self.key(), clock.clone(), self.entropy.clone(), self.secret_format, node);
         let promise = Promise { max_staleness: self.max_staleness, serves_stale: false };
-        let app = App { ops, index, freshness, promise, metrics, clock, entropy: Entropy::seeded(5), public_url: None };
+        let app = App {
+            ops,
+            index,
+            freshness,
+            promise,
+            metrics,
+            clock,
+            entropy: Entropy::seeded(5),
+            limits: Arc::default(),
+            public_url: None,
+        };
         self.server = Some(Server {
             router: management::router(app.clone()),
             gate,
