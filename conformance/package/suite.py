@@ -61,12 +61,9 @@ START = documented("systemctl enable --now countersign")
 def setUpModule():
     global FOLDER, PACKAGE, NEXT
     FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="countersign-package-"))
+    unittest.addModuleCleanup(shutil.rmtree, FOLDER)
     PACKAGE = build(FOLDER)
     NEXT = build(FOLDER, DEBREVISION="2")
-
-
-def tearDownModule():
-    shutil.rmtree(FOLDER)
 
 
 class Contents(unittest.TestCase):
@@ -224,8 +221,11 @@ class Life(unittest.TestCase):
 
         # Commands work on the store beside it, and the server knows of the change when they return.
         config = "--config /etc/countersign/countersign.toml"
-        command = documented(f"runuser -u countersign -- countersign audit verify {config}")
-        self.assertTrue(self.machine.json(f"{command} --json")["intact"])
+        self.machine.ok(documented(f"runuser -u countersign -- countersign validate-config {config}"))
+        command = documented(f"runuser -u countersign -- countersign doctor {config}")
+        found = self.machine.json(f"{command} --json")["checks"]
+        ports = [check["message"] for check in found if check["check"].endswith(("port", "socket"))]
+        self.assertEqual(["a server runs there, and is ready" in port for port in ports], [True] * 3, ports)
         made_by_command = self.machine.json(
             f"runuser -u countersign -- countersign token create --account {made['account']['id']} --name store "
             f"--permission 'Access: Service Tokens Read' --json {config}")
@@ -309,6 +309,8 @@ class Life(unittest.TestCase):
         token = self.create(made, "deploy")
         self.machine.ok("echo 'log_format = \"json\"' >>/etc/countersign/countersign.toml")
         before = self.machine.property("MainPID")
+        self.machine.ok(documented(f"runuser -u countersign -- countersign backup {DATA}/before-upgrade.backup "
+                                   "--config /etc/countersign/countersign.toml"))
         said = self.install(NEXT)
         self.assertNotIn("countersign init", said)
         self.assertEqual(self.machine.ok("dpkg-query --show --showformat '${Version}' countersign")[-2:], "-2")
