@@ -128,8 +128,9 @@ pub(crate) fn with_retry_after(response: Value) -> Value {
 
 /// The header that makes it safe to send a change again.
 pub(crate) fn idempotency_key(rule: &str) -> Value {
-    let schema = json!({"type": "string", "pattern": "^[!#-~]([ -~]{0,62}[!#-~])?$", "maxLength": 64});
-    let description = "A retry with the same key gets the same answer. It may stand in quotes";
+    let pattern = r#"^[\t ]*([!-~]([\t -~]{0,62}[!-~])?|"[\t -~]{1,64}")[\t ]*$"#;
+    let schema = json!({"type": "string", "pattern": pattern, "examples": ["rotate-2026-11"]});
+    let description = "A retry with the same key gets the same answer. It may stand in quotes.";
     json!({"name": "Idempotency-Key", "in": "header", "description": description, "schema": ruled(schema, rule)})
 }
 

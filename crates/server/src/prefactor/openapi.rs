@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Problem, Problems};
 use super::operation::Operation;
 use super::{Error, OPERATIONS, PREFIX, envelope, sorting};
-use crate::management::openapi::{Part, changed, idempotency_key, json_response, with, with_header, with_retry_after};
+use crate::management::openapi::{Part, changed, idempotency_key, json_response, nullable, with, with_header, with_retry_after};
 
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| part().document("Countersign, the dialect of API tokens", DESCRIPTION));
@@ -204,7 +204,7 @@ fn describe(operation: &Operation, takes: Takes, gives: Gives) -> Value {
         }
         Takes::ListOfAgent => {
             parameters.extend(of_lists(sorting::OTHER));
-            parameters.push(in_query("agent_id", &schema::pfid()));
+            parameters.push(in_query("agent_id", &nullable(&schema::pfid())));
             None
         }
         Takes::Agent => {
@@ -285,7 +285,7 @@ fn of_lists<C: Copy>(columns: sorting::Columns<C>) -> [Value; 4] {
     let offset = json!({"type": ["integer", "null"], "minimum": 0, "maximum": i64::MAX, "default": 0});
     let page_size = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 100, "default": 100});
     [
-        in_query("account_id", &schema::pfid()),
+        in_query("account_id", &nullable(&schema::pfid())),
         in_query("sorting", &sorting),
         in_query("pagination[offset]", &offset),
         in_query("pagination[page_size]", &page_size),
