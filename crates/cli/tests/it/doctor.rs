@@ -75,6 +75,11 @@ fn an_installation_in_order_is_said_to_be_so() {
         let (status, _, _) = found.check(name);
         assert!(status == "ok" || name == "disk space", "{name}: {}", found.1);
     }
+    let page = include_str!("../../../../docs/operations.md");
+    for check in found.1["checks"].as_array().unwrap() {
+        let name = check["check"].as_str().unwrap();
+        assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not explain {name}");
+    }
     assert!(found.check("audit log").1.starts_with("1 events"), "{}", found.1);
     let after = (files("countersign.db"), files("installation.key"), world.run(&["audit", "export"]).ok());
     assert_eq!(before, after, "it changes nothing");

@@ -54,11 +54,12 @@ pub enum Error {
         /// The newest version that this program knows.
         known: i64,
     },
-    /// The database is further than the rows.
+    /// The database has tables already, and other ones than the rows need.
     #[error(
-        "the database has schema version {database} already, and the backup has {backup}: restore it into a new database, which is then brought up to date"
+        "the database has the tables of schema version {database}, and the backup those of version {backup}: restore it \
+         into a new database, which is then brought up to date"
     )]
-    SchemaAhead {
+    SchemaDiffers {
         /// The version that the database has.
         database: i64,
         /// The version that the rows have.

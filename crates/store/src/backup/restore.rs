@@ -99,10 +99,10 @@ impl Restoring<'_> {
     /// Makes the tables and begins the transaction, which holds the counter. Says how many servers are on the list.
     async fn begin(&mut self, database: &Database) -> Result<u64, Error> {
         let backup = self.contents.schema;
-        migrate::migrate_to(database, self.connection, backup).await?;
         match migrate::find_version(database, self.connection).await? {
-            Some(found) if found > backup => return Err(Error::SchemaAhead { database: found, backup }),
-            _ => {}
+            // Whatever is in it, it is not brought up to date for a backup that it then can't take.
+            Some(found) if found != backup => return Err(Error::SchemaDiffers { database: found, backup }),
+            _ => migrate::migrate_to(database, self.connection, backup).await?,
         }
         let head = Head::begin(database, self.connection).await?;
         if !database.is_sqlite() {

@@ -37,6 +37,7 @@ on_both! {
     whoever_knew_a_later_past_reads_everything_anew,
     what_is_damaged_or_foreign_is_refused,
     what_is_not_empty_is_left_alone,
+    a_store_of_before_is_not_brought_up_to_date_for_a_refusal,
     a_store_without_installation_has_nothing_to_back_up,
     a_killed_restore_leaves_nothing,
     an_older_schema_is_brought_up_to_date_afterwards,
@@ -353,6 +354,17 @@ async fn what_is_not_empty_is_left_alone(world: World) {
     }
 }
 
+async fn a_store_of_before_is_not_brought_up_to_date_for_a_refusal(world: World) {
+    let store = initialised(&world).await;
+    let bytes = back_up(&store, &world.key).await;
+    for target in targets() {
+        migration::fill(&target).await;
+        let error = restore(&target, &world.key, &bytes).await.expect_err("not empty");
+        assert!(matches!(error, backup::Error::SchemaDiffers { database: 1, backup: 2 }), "{error:?}");
+        assert_eq!(target.sql("SELECT version FROM countersign_migration").await.len(), 1);
+    }
+}
+
 async fn a_store_without_installation_has_nothing_to_back_up(world: World) {
     let store = world.open().await;
     let outcome = try_back_up(&store, &world.key, false).await;
@@ -371,7 +383,7 @@ async fn an_older_schema_is_brought_up_to_date_afterwards(world: World) {
         None => {
             let target = World::new(|_| Database::Postgres(crate::cluster().unwrap().database()));
             let error = restore(&target, &world.key, &bytes).await.expect_err("further already");
-            assert!(matches!(error, backup::Error::SchemaAhead { database: 2, backup: 1 }), "{error:?}");
+            assert!(matches!(error, backup::Error::SchemaDiffers { database: 2, backup: 1 }), "{error:?}");
             target.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
             target
         }
