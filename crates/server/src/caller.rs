@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use countersign_store::{Account, AuditActor};
+use countersign_store::{Account, AuditActor, Zone};
 use countersign_token::feed::TokenOwner;
 use countersign_token::id::{AccountId, AccountPfid, UserId};
 use countersign_token::index::{Detail, Index};
@@ -83,7 +83,12 @@ pub struct Permit<R> {
 impl<R: Right> Permit<R> {
     /// The permit of whoever runs a command on the store itself, on an account that they have read there.
     pub fn of_operator(account: &Account) -> Self {
-        let owner = Owner { account: account.id, zone: None };
+        Self::of_operator_at(account, None)
+    }
+
+    /// The same on one of the account's zones, if one is named.
+    pub fn of_operator_at(account: &Account, zone: Option<&Zone>) -> Self {
+        let owner = Owner { account: account.id, zone: zone.map(|zone| zone.id) };
         Self { owner, pfid: account.pfid, actor: Caller::Operator.actor(), user: None, right: PhantomData }
     }
 

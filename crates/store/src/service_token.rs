@@ -1,11 +1,12 @@
 //! Service tokens.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use countersign_token::digest::Digest;
 use countersign_token::duration::TokenDuration;
 use countersign_token::feed::{Change, Revision, Subject};
-use countersign_token::id::{AccountId, ServiceTokenId, ZoneId};
+use countersign_token::id::{AccountId, ClientId, ServiceTokenId, ZoneId};
 use countersign_token::service_token::{Name, Owner, ServiceToken, fold};
 use countersign_token::time::Timestamp;
 use sqlx::Any;
@@ -142,6 +143,26 @@ async fn find(
         .bind(id.to_string());
     let row = query.fetch_optional(connection).await?;
     row.as_ref().map(read).transpose()
+}
+
+async fn find_client_ids(connection: &mut AnyConnection, wanted: &HashSet<ClientId>) -> Result<Vec<ClientId>, Error> {
+    let mut found = Vec::new();
+    let mut last = String::new();
+    loop {
+        let query =
+            sqlx::query("SELECT id, client_id FROM service_token WHERE id > $1 ORDER BY id LIMIT 10000").bind(last);
+        let rows = query.fetch_all(&mut *connection).await?;
+        let Some(end) = rows.last() else { return Ok(found) };
+        last = Columns::of("service_token", end).text()?.to_owned();
+        for row in &rows {
+            let mut columns = Columns::of("service_token", row);
+            columns.text()?;
+            let client_id = columns.parse()?;
+            if wanted.contains(&client_id) {
+                found.push(client_id);
+            }
+        }
+    }
 }
 
 async fn read_count(connection: &mut AnyConnection, owner: &Owner) -> Result<u64, Error> {
@@ -348,6 +369,18 @@ impl Tx {
         let kept = read_count(self.reading(), owner).await;
         let kept = self.noting(kept)?;
         Ok(kept.saturating_add_signed(self.counted_service_tokens(owner)))
+    }
+
+    /// Which of these client ids a service token has, wherever it lives, or had until it was deleted and is not swept yet.
+    /// It reads them all: for what is done once in a while.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_client_ids(&mut self, wanted: &HashSet<ClientId>) -> Result<Vec<ClientId>, Error> {
+        self.settle_service_tokens().await?;
+        let found = find_client_ids(self.reading(), wanted).await;
+        self.noting(found)
     }
 
     /// Adds a service token. That its account and zone exist is the caller's to know.

@@ -1,5 +1,7 @@
 //! `countersign service-token`
 
+mod import;
+
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use countersign_client::cloudflare::{
@@ -21,7 +23,8 @@ Examples:
   countersign service-token create --name deploy --duration 2160h
   countersign service-token list --search deploy
   countersign service-token rotate 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --grace 24h
-  countersign service-token delete 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --yes";
+  countersign service-token delete 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --yes
+  countersign service-token import tokens.csv --account 2f0c5b1be6f84e7f8a2d3c4b5a697887 --dry-run";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -168,6 +171,8 @@ Examples:
         #[command(flatten)]
         one: One,
     },
+    /// Add tokens that another system has issued, on the store itself
+    Import(import::Arguments),
 }
 
 #[derive(Args)]
@@ -355,6 +360,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let token = call.client.delete_service_token(&call.scope, &one.id).await.map_err(|e| call.explain(e))?;
             call.show(&token, None)
         }
+        Action::Import(arguments) => import::run(arguments).await,
     }
 }
 

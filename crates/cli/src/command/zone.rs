@@ -138,7 +138,14 @@ async fn list(ops: &Ops, account: Option<&AccountId>, output: &mut Output) -> an
 }
 
 async fn show(ops: &Ops, id: &ZoneId, output: &mut Output) -> anyhow::Result<()> {
-    let (zone, _account) = ops.find_zone(&Caller::Operator, id).await.map_err(|error| match error {
+    let (zone, _account) = ops.find_zone(&Caller::Operator, id).await.map_err(|error| absent(error, id))?;
+    let document = Document::from(&zone);
+    Ok(output.show(&document, &document.fields())?)
+}
+
+/// The same error, in words if it means that there is no such zone.
+pub(crate) fn absent(error: ops::Error, id: &ZoneId) -> anyhow::Error {
+    match error {
         ops::Error::NotFound | ops::Error::Forbidden => {
             anyhow!("there is no zone {id}. `countersign zone list` shows those there are")
         }
@@ -148,7 +155,5 @@ async fn show(ops: &Ops, id: &ZoneId, output: &mut Output) -> anyhow::Result<()>
         | ops::Error::InvalidAction(_)
         | ops::Error::IdempotencyKeyUsed
         | ops::Error::Store(_) => error.into(),
-    })?;
-    let document = Document::from(&zone);
-    Ok(output.show(&document, &document.fields())?)
+    }
 }

@@ -21,6 +21,7 @@ mod completions;
 mod crash;
 mod doctor;
 mod help;
+mod import;
 mod init;
 mod quickstart;
 mod serve;

@@ -166,7 +166,8 @@ impl Ops {
     fn under<T>(&self, account: &AccountId, intent: Intent<T>) -> Under<T> {
         let Intent { key, fingerprint, answer, sealed_by } = intent;
         let name = self.key.idempotency_key().mac_hex(&[account.to_string().as_bytes(), key.as_str().as_bytes()]);
-        let seal = sealed_by.map(|credential| Seal::new(&self.key.answer_key(key.as_str(), &credential), &self.entropy));
+        let seal =
+            sealed_by.map(|credential| Seal::new(&self.key.answer_key(key.as_str(), &credential), &self.entropy));
         // Another credential is another request. So the only answers to be opened are those that can be.
         let fingerprint = seal.as_ref().map_or(fingerprint, |seal| seal.bind(&fingerprint));
         Under { name, fingerprint, answer, seal }

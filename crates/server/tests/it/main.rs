@@ -22,6 +22,7 @@ mod history;
 mod hostile;
 mod idempotency;
 mod identity;
+mod import;
 mod list;
 mod outage;
 mod paging;
