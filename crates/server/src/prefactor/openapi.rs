@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 use super::error::{Problem, Problems};
 use super::operation::Operation;
 use super::{Error, OPERATIONS, PREFIX, envelope, sorting};
-use crate::management::openapi::{Part, changed, idempotency_key, json_response, nullable, with, with_header, with_retry_after};
+use crate::management::openapi::{
+    Part, changed, idempotency_key, json_response, nullable, with, with_header, with_retry_after,
+};
 
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| part().document("Countersign, the dialect of API tokens", DESCRIPTION));
