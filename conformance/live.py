@@ -141,8 +141,9 @@ class Countersign:
     The first start takes free ports, later starts the same ones, so that a proxy in front finds it again.
     """
 
-    def __init__(self, database="sqlite"):
+    def __init__(self, database="sqlite", serve=()):
         self._database = database
+        self._serve = serve
         self._directory = pathlib.Path(tempfile.mkdtemp(prefix="countersign-conformance-"))
         self._postgres = None
         self._process = None
@@ -210,11 +211,12 @@ class Countersign:
     def start(self):
         """Starts the server; returns once it has said where it listens."""
         def address(url):
-            return url.removeprefix("http://") if url else "127.0.0.1:0"
+            return url.split("://")[1] if url else "127.0.0.1:0"
         with open(self._written, "ab") as log:
             self._process = subprocess.Popen(
                 [binary(), "serve", *self._store, "--listen", address(self.management),
-                 "--gate-listen", address(self.gate), "--gate-unix", self.gate_unix, "--log-level", "trace"],
+                 "--gate-listen", address(self.gate), "--gate-unix", self.gate_unix, "--log-level", "trace",
+                 *self._serve],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=clean_environment(),
                 cwd=self._directory)
         lines = Lines(self._process.stdout)

@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from wire import PATIENCE, Listener
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DOCUMENTED = ROOT / "docs" / "nginx" / "countersign.conf"
+TLS = ROOT / "docs" / "tls.md"
 
 MAIN = """
 {user}
@@ -32,6 +34,34 @@ http {{
     include countersign.conf;
 }}
 """
+
+
+class Certificates:
+    """The files and nginx's lines that docs/tls.md gives, made by its own commands."""
+
+    def __init__(self):
+        text = TLS.read_text(encoding="utf-8")
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="countersign-tls-"))
+        subprocess.run(["sh", "-euc", fenced(text, "sh")], cwd=self.directory, check=True, capture_output=True)
+        self.lines = fenced(text, "nginx").replace("/etc/nginx/countersign", str(self.directory))
+
+    def serve(self):
+        """What the server is told."""
+        def path(name):
+            return str(self.directory / name)
+        return ["--gate-tls-certificate", path("gate.internal.pem"), "--gate-tls-key", path("gate.internal-key.pem"),
+                "--gate-client-ca", path("ca.pem")]
+
+    def close(self):
+        shutil.rmtree(self.directory)
+
+
+def fenced(text, language):
+    """The one block of this language in a page."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    if len(blocks) != 1:
+        raise AssertionError(f"{len(blocks)} blocks of {language}")
+    return blocks[0]
 
 
 class Application(Listener):
@@ -120,7 +150,7 @@ def replace(text, old, new):
 class Nginx:
     """Debian's nginx with the documented configuration, in a prefix of its own on an unprivileged port."""
 
-    def __init__(self, gate, application, account_id):
+    def __init__(self, gate, application, account_id, encryption=None):
         self._prefix = pathlib.Path(tempfile.mkdtemp(prefix="countersign-nginx-"))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -130,6 +160,9 @@ class Nginx:
         text = replace(text, "server 127.0.0.1:3000;", f"server {application};")
         text = replace(text, "listen 80;", f"listen 127.0.0.1:{self.port};")
         text = replace(text, f"account_id={'0' * 32}", f"account_id={account_id}")
+        if encryption is not None:
+            asked = "proxy_pass http://countersign_gate/verify"
+            text = replace(text, asked, f"{encryption}\n{asked.replace('http:', 'https:')}")
         (self._prefix / "countersign.conf").write_text(text, encoding="utf-8")
         # Workers that gave up root could not reach the gate's socket in a private directory.
         user = "user root;" if os.geteuid() == 0 else ""

@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import live
 import report
 from load import Load, change
-from proxy import Application, Nginx, StandIn
+from proxy import Application, Certificates, Nginx, StandIn
 from wire import PATIENCE, Client, credentials
 
 IDENTITY = ("Countersign-Kind", "Countersign-Token-Id", "Countersign-Token-Name", "Countersign-Client-Id",
@@ -38,9 +38,14 @@ class Behind(unittest.TestCase):
         raise NotImplementedError
 
     @classmethod
+    def encryption(cls):
+        """nginx's lines for TLS to the gate, if it is spoken."""
+        return None
+
+    @classmethod
     def setUpClass(cls):
         cls.account_id = cls.server.installation["account"]["id"]
-        cls.nginx = Nginx(cls.gate(), cls.application.address, cls.account_id)
+        cls.nginx = Nginx(cls.gate(), cls.application.address, cls.account_id, cls.encryption())
 
     @classmethod
     def tearDownClass(cls):
@@ -377,6 +382,38 @@ class OverUnixSocket(Admission, Refusal, UnderLoad, GateDown, Behind):
         return f"unix:{cls.server.gate_unix}"
 
 
+class OverTls(Admission, Refusal, GateDown, Behind):
+    """The gate demands nginx's certificate, and nginx checks the gate's."""
+
+    certificates = None
+
+    @classmethod
+    def gate(cls):
+        return cls.server.gate.removeprefix("https://")
+
+    @classmethod
+    def encryption(cls):
+        return cls.certificates.lines
+
+    def check_nobody_passes(self, encryption):
+        nginx = Nginx(self.gate(), self.application.address, self.account_id, encryption)
+        self.addCleanup(nginx.close)
+        client = Client(nginx.port)
+        self.addCleanup(client.close)
+        token = self.create()
+        reached = self.application.reached
+        self.assertEqual(client.request(credentials(token)).status, UNAVAILABLE)
+        self.assertEqual(self.application.reached, reached)
+        self.assertEqual(self.ask(token).status, 200)
+
+    def test_a_proxy_without_a_certificate(self):
+        lines = self.certificates.lines.splitlines()
+        self.check_nobody_passes("\n".join(line for line in lines if "proxy_ssl_certificate" not in line))
+
+    def test_a_gate_with_another_name(self):
+        self.check_nobody_passes(self.certificates.lines.replace("gate.internal", "proxy.internal"))
+
+
 class OddGate(Behind):
     """Whatever the gate may say that is neither yes nor no, nginx does not take for a yes."""
 
@@ -412,17 +449,20 @@ def main():
         print("nginx is not installed", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, live.end_on_signal)
-    application = Application()
+    application, certificates = Application(), Certificates()
     Behind.application = application
+    OverTls.certificates = certificates
     try:
-        with live.Countersign() as server:
+        with live.Countersign() as server, live.Countersign(serve=certificates.serve()) as encrypted:
             Behind.server = server
-            return report.run(OverTcp, OverUnixSocket, OddGate)
+            OverTls.server = encrypted
+            return report.run(OverTcp, OverUnixSocket, OverTls, OddGate)
     except live.Misbehaved as problem:
         print(f"live server: {problem}", file=sys.stderr)
         return 1
     finally:
         application.close()
+        certificates.close()
 
 
 if __name__ == "__main__":
