@@ -46,7 +46,7 @@ fn case_84_deleting_one_with_tokens() {
         caller.get(&path).await.refused(404, "not_found");
         caller.delete(&path).await.refused(404, "not_found");
         caller.put(&path, &json!({"details": {"name": "x"}})).await.refused(404, "not_found");
-        assert_eq!(caller.ids("/environment").await, [world.environment.clone()]);
+        assert_eq!(caller.ids("/environment").await, std::slice::from_ref(&world.environment));
         let deployments = caller.ids(&format!("/agent_deployment?agent_id={agent}")).await;
         assert_eq!(json!(deployments), json!([deployed_elsewhere.details["agent_deployment_id"]]));
         let deployment = deployed.details["agent_deployment_id"].as_str().unwrap();
