@@ -24,8 +24,8 @@ def main():
         done = subprocess.run(
             [pathlib.Path(sys.executable).parent / "schemathesis", "--config-file", HERE / "schemathesis.toml", "run",
              f"{LIVE.management}/openapi.json", "--report-junit-path", report, "--no-color"],
-            cwd=HERE, timeout=PATIENCE, check=False,
-            env={**os.environ, "PYTHONPATH": str(HERE.parent),
+            cwd=directory, timeout=PATIENCE, check=False,
+            env={**os.environ, "PYTHONPATH": str(HERE.parent), "SCHEMATHESIS_HOOKS": str(HERE / "hooks.py"),
                  "COUNTERSIGN_API_TOKEN": LIVE.account_token, "COUNTERSIGN_MANAGEMENT_TOKEN": LIVE.api_token,
                  "COUNTERSIGN_ACCOUNT_TOKEN": LIVE.write_token, "COUNTERSIGN_ANSWERED": str(answered)})
         statuses = json.loads(answered.read_text(encoding="utf-8"))
