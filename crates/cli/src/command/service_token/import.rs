@@ -1,5 +1,6 @@
 //! `countersign service-token import`
 
+mod csv;
 mod file;
 
 use std::fs::File;
@@ -18,6 +19,7 @@ use crate::command::{account, zone};
 use crate::flag::{Place, Shown};
 use crate::local;
 use crate::output::Output;
+use crate::progress::Progress;
 
 /// A file longer than this holds more than one import takes.
 const FILE_MAX: u64 = 256 << 20;
@@ -114,7 +116,11 @@ async fn import(
     let count = tokens.len();
     // With problems of its own the file is tried nevertheless: all that is wrong is said at once.
     let trial = dry_run || !problems.is_empty();
-    match ops.import_service_tokens(permit, tokens, trial, &Origin::default()).await {
+    let progress = Progress::new(if trial { "tokens are looked up" } else { "tokens are added" });
+    progress.show(u64::try_from(count).unwrap_or(u64::MAX));
+    let outcome = ops.import_service_tokens(permit, tokens, trial, &Origin::default()).await;
+    drop(progress);
+    match outcome {
         Ok(Import::Done) => {}
         Ok(Import::Taken(taken)) => {
             let problem = "client_id: the installation has a token with it, or had one within the last week";
