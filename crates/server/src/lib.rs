@@ -20,6 +20,8 @@ pub mod metrics;
 pub mod ops;
 pub mod prefactor;
 pub mod propagation;
+#[cfg(test)]
+mod property;
 mod repeat;
 pub mod sweeper;
 mod throttle;

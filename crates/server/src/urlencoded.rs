@@ -32,6 +32,10 @@ fn decode(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use crate::property::{percent_encoded, text};
+
     use super::parse;
 
     #[test]
@@ -52,6 +56,19 @@ mod tests {
         check("name==", Some(&[("name", "=")]));
         for text in ["name=%", "name=%f", "name=%gg", "name=%+f", "name=%ff", "%c3=x"] {
             check(text, None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_decoded_can_be_encoded_again(text in text()) {
+            if let Some(pairs) = parse(&text) {
+                let again: Vec<String> = pairs
+                    .iter()
+                    .map(|(name, value)| format!("{}={}", percent_encoded(name), percent_encoded(value)))
+                    .collect();
+                prop_assert_eq!(parse(&again.join("&")), Some(pairs));
+            }
         }
     }
 }

@@ -136,6 +136,7 @@ impl FromRequestParts<App> for VerifiedBearer {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -183,5 +184,21 @@ mod tests {
         check(&[("x-auth-email", "a@example.com"), ("x-auth-key", "short")], "MalformedKey");
         check(&[("x-auth-email", "nobody"), ("x-auth-key", &key)], "MalformedEmail");
         check(&[("x-auth-email", "a@b"), ("x-auth-key", &key), ("x-auth-key", &key)], "MalformedKey");
+    }
+
+    proptest! {
+        #[test]
+        fn credentials_are_read_as_they_came(values in prop::collection::vec(crate::property::bytes(), 3)) {
+            let names = [AUTHORIZATION, EMAIL, KEY];
+            let sent = names.into_iter().zip(values).filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(&value).ok()?)));
+            let headers = HeaderMap::from_iter(sent);
+            match Presented::from_headers(&headers) {
+                Ok(Presented::Bearer { kind, token }) => prop_assert_eq!(bearer_kind(token), Some(kind)),
+                Ok(Presented::Key { email, key }) => {
+                    prop_assert_eq!((email.as_bytes(), key.as_bytes()), (headers[&EMAIL].as_bytes(), headers[&KEY].as_bytes()));
+                }
+                Err(_) => {}
+            }
+        }
     }
 }

@@ -159,3 +159,43 @@ impl Fields {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the body, and whatever is asked of it.
+        #[test]
+        fn what_is_read_can_be_read_again(bytes in crate::property::bytes()) {
+            if let Ok(Fields(members)) = parse(&bytes) {
+                let Fields(again) = parse(json!(members).to_string().as_bytes()).unwrap();
+                prop_assert_eq!(again, members);
+            }
+        }
+
+        #[test]
+        fn fields_are_kept_as_they_came(value in crate::property::json()) {
+            let names = [NAME, DURATION, ENABLED, SECRET_VERSION, PREVIOUS_EXPIRES_AT].map(|field| field.name.to_owned());
+            let fields = Fields(names.into_iter().map(|name| (name, value.clone())).collect());
+            if let Ok(Some(name)) = fields.name() {
+                prop_assert_eq!(&json!(name.as_str()), &value);
+            }
+            if let Ok(Some(duration)) = fields.duration() {
+                prop_assert_eq!(&json!(duration.as_str()), &value);
+            }
+            if let Ok(Some(enabled)) = fields.enabled() {
+                prop_assert_eq!(&json!(enabled), &value);
+            }
+            if let Ok(Some(version)) = fields.secret_version() {
+                prop_assert_eq!(Some(f64::from(version)), value.as_f64());
+            }
+            if let Ok(Given::Value(at)) = fields.previous_expires_at() {
+                prop_assert_eq!(Timestamp::parse_rfc3339(&at.to_string()).map(Timestamp::as_secs), Ok(at.as_secs()));
+            }
+        }
+    }
+}

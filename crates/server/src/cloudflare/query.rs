@@ -93,6 +93,8 @@ impl<S: Sync> FromRequestParts<S> for Query {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -128,6 +130,23 @@ mod tests {
         check("page=99999999999999999999", Some((u64::MAX, 1000)));
         for query in ["page=0", "page=x", "page=", "page=-1", "page=1.5", "page=%2B1", "per_page=0", "page=1&page=2"] {
             check(query, None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_can_be_asked_for_again(text in crate::property::text()) {
+            let Ok(query) = Query::parse(&text) else { return Ok(()) };
+            if let Ok(paging) = query.paging() {
+                prop_assert!(paging.page > 0 && (1..=PER_PAGE_MAX).contains(&paging.per_page));
+                let again = Query::parse(&format!("page={}&per_page={}", paging.page, paging.per_page)).unwrap();
+                prop_assert_eq!(again.paging(), Ok(paging));
+                paging.part();
+            }
+            if let Ok(Some(name)) = query.text("name") {
+                let again = Query::parse(&format!("name={}", crate::property::percent_encoded(name))).unwrap();
+                prop_assert_eq!(again.text("name"), Ok(Some(name)));
+            }
         }
     }
 }

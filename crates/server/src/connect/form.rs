@@ -97,6 +97,8 @@ impl Unfit {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -152,5 +154,16 @@ mod tests {
         let prints = users.map(|user| forms.fingerprint(&key(&one), user.as_ref()));
         assert!(prints[0] != prints[1] && prints[1] != prints[2]);
         assert_ne!(forms.fingerprint(&key(&other), None), prints[0]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_mark_is_guessed_and_every_own_one_is_known(
+            mark in crate::property::text(), purpose in crate::property::text(), secs in 0..1_i64 << 40,
+        ) {
+            let (forms, now) = (forms(), Timestamp::from_secs(secs));
+            prop_assert_eq!(forms.check(&purpose, &mark, now), Err(Unfit::Foreign));
+            prop_assert!(forms.check(&purpose, &forms.mark(&purpose, now), now).is_ok());
+        }
     }
 }

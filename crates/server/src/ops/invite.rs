@@ -202,6 +202,8 @@ fn parse_token(key: &MacKey, token: &str) -> Option<InviteId> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::parse_token;
     use countersign_token::digest::MacKey;
 
@@ -227,6 +229,16 @@ mod tests {
             format!("x.{}", key.mac_hex(&[b"x"])),
         ] {
             check(&token, None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_is_guessed_and_every_own_one_is_known(text in crate::property::text(), id in "[0-7][0-9a-hjkmnp-tv-z]{31}") {
+            let key = MacKey::from_bytes([1; 32]);
+            prop_assert_eq!(parse_token(&key, &text), None);
+            let token = format!("{id}.{}", key.mac_hex(&[id.as_bytes()]));
+            prop_assert_eq!(parse_token(&key, &token).map(|id| id.to_string()), Some(id));
         }
     }
 }

@@ -50,6 +50,7 @@ fn bearer(value: &str) -> Option<Arc<Secret>> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -71,6 +72,18 @@ mod tests {
         for value in [&b""[..], b"Bearer", b"Bearer ", b"Bearer  a", b"Bearer a b", b"Bearer\ta", b"Basic x", b"a.b.c"]
         {
             check(&[value], None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_is_what_it_is_sent_as(bytes in crate::property::bytes()) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let Shown(token) = Shown::from_headers(&HeaderMap::from_iter([(AUTHORIZATION, value)]));
+            if let Some(token) = token {
+                let again = bearer(&format!("Bearer {}", token.expose()));
+                prop_assert_eq!(again.as_deref().map(Secret::expose), Some(token.expose()));
+            }
         }
     }
 }

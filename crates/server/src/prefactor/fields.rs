@@ -177,6 +177,7 @@ pub(super) fn timestamp(value: &Value) -> Result<Timestamp, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::super::sorting;
@@ -295,5 +296,39 @@ mod tests {
             json!({"sorting": {"direction": "x"}, "pagination": []}),
             json!({"sorting": {"direction": invalid}, "pagination": invalid}),
         );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_can_be_read_again(value in crate::property::json()) {
+            if let Ok(text) = string(&value) {
+                prop_assert_eq!(&value, &json!(text));
+            }
+            if let Ok(name) = name(&value) {
+                prop_assert_eq!(&value, &json!(name));
+            }
+            if let Ok(id) = pfid(&value) {
+                prop_assert_eq!(&value, &json!(id.to_string()));
+            }
+            if let Ok(at) = timestamp(&value) {
+                prop_assert_eq!(timestamp(&json!(at.to_string())).ok(), Some(at));
+            }
+            if let Some(number) = whole_number(&value) {
+                prop_assert_eq!(whole_number(&json!(number)), Some(number));
+            }
+        }
+
+        /// All of the readers at once: a value is there exactly if nothing is said against it.
+        #[test]
+        fn a_call_is_read_or_refused(parameters in crate::property::object(), keys in prop::collection::vec(crate::property::json(), 0..3)) {
+            let mut fields = Fields::details(&parameters, &keys);
+            let name = fields.required("name", name);
+            let id = fields.optional("account_id", pfid);
+            let list = fields.list(sorting::API_TOKEN);
+            match fields.finish() {
+                Ok(_) => prop_assert!(name.is_ok() && id.is_ok() && list.is_ok()),
+                Err(error) => prop_assert_eq!(&error.body()["status"], "error"),
+            }
+        }
     }
 }

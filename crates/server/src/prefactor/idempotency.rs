@@ -57,6 +57,7 @@ impl Intention<'_> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -125,5 +126,24 @@ mod tests {
         check(fingerprint("/api_token", Some("1"), r#"{"details":{"a":1,"b":[2,3]}}"#, actor), false);
         check(fingerprint("/api_token", None, r#"{"details":{"a":1,"b":[2,3]}}"#, ("api_token", "2")), false);
         check(fingerprint("/api_token", None, r#"{"details":{"a":1,"b":[2,3]}}"#, ("user", "1")), false);
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_kept_as_it_came(value in crate::property::json()) {
+            if let Ok(Some(key)) = key([&value]) {
+                prop_assert_eq!(value, json!(key.as_str()));
+            }
+        }
+
+        #[test]
+        fn a_key_in_a_header_is_one_in_a_body(bytes in crate::property::bytes()) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static("idempotency-key"), value)]);
+            let beside = beside_the_body(&mut Map::new(), &headers);
+            if let Ok(Some(found)) = key(&beside) {
+                prop_assert_eq!(key([&json!(found.as_str())]), Ok(Some(found)));
+            }
+        }
     }
 }

@@ -81,6 +81,8 @@ fn number(value: &Value) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -139,5 +141,16 @@ mod tests {
         let far = Pagination { offset: i64::MAX.unsigned_abs(), page_size: 1 };
         assert_eq!(far.render(3)["next_page_offset"], Value::Null);
         assert_eq!(far.render(3)["item_start"], 0);
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_can_be_asked_for_as_it_is_told(value in crate::property::json(), total in any::<u64>()) {
+            if let Ok(pagination) = Pagination::parse(&value) {
+                let told = pagination.render(total);
+                let again = json!({"offset": told["page_offset"], "page_size": told["page_size"]});
+                prop_assert_eq!(Pagination::parse(&again), Ok(pagination));
+            }
+        }
     }
 }

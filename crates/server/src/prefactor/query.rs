@@ -35,9 +35,11 @@ fn add(parameters: &mut Map<String, Value>, name: &str, value: Value) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::property::{percent_encoded, text};
 
     #[test]
     fn brackets_are_parts() {
@@ -71,6 +73,37 @@ mod tests {
     fn what_is_not_encoded_utf8_is_refused() {
         for query in ["a=%", "a=%ff", "%5b=%5"] {
             assert!(matches!(parse(query), Err(Error::BadRequest(_))), "{query}");
+        }
+    }
+
+    /// A query that says the same.
+    fn render(parameters: &Map<String, Value>) -> String {
+        let mut pairs = Vec::new();
+        for (name, value) in parameters {
+            match value {
+                Value::Object(parts) => {
+                    pairs.extend(parts.iter().map(|(part, value)| (format!("{name}[{part}]"), value)));
+                }
+                value => pairs.push((name.clone(), value)),
+            }
+        }
+        let pairs = pairs.into_iter().map(|(name, value)| {
+            let name = percent_encoded(&name);
+            match value {
+                Value::String(text) => format!("{name}={}", percent_encoded(text)),
+                Value::Null => format!("{name}=null"),
+                _ => format!("{name}=1&{name}=1"),
+            }
+        });
+        pairs.collect::<Vec<_>>().join("&")
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_can_be_written_again(text in text()) {
+            if let Ok(parameters) = parse(&text) {
+                prop_assert_eq!(parse(&render(&parameters)).ok(), Some(parameters));
+            }
         }
     }
 }

@@ -112,6 +112,8 @@ fn find<C: Copy>(columns: Columns<C>, name: &str) -> Option<(&'static str, C)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(value: &Value, expected: Option<(&str, ApiTokenColumn, &str)>) {
@@ -176,5 +178,17 @@ mod tests {
         expected.note("direction", "must be asc or desc".into());
         expected.note("nulls", "must be first, last or auto".into());
         assert_eq!(problems, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn an_order_can_be_asked_for_as_it_is_told(value in crate::property::json()) {
+            if let Ok(sorting) = Sorting::parse(&value, API_TOKEN) {
+                let again = Sorting::parse(&sorting.render(), API_TOKEN).unwrap();
+                prop_assert_eq!(again.render(), sorting.render());
+                let sign = if sorting.descending { "-" } else { "" };
+                prop_assert_eq!(Sorting::parse(&json!(format!("{sign}{}", sorting.field)), API_TOKEN), Ok(again));
+            }
+        }
     }
 }
