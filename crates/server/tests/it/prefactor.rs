@@ -24,6 +24,7 @@ mod pfid;
 mod ping;
 mod random;
 mod read;
+mod reference;
 mod replay;
 mod restart;
 mod scope;
