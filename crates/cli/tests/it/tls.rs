@@ -86,4 +86,12 @@ fn a_certificate_without_its_key_is_refused() {
     let gate = ["serve", "--gate-tls-certificate", "certificate.pem", "--gate-tls-key", "key.pem"];
     let said = world.run(&gate).failed(1);
     assert!(said.contains("chmod 640 key.pem"), "{said}");
+    let any = ["--listen", "127.0.0.1:0", "--gate-listen", "127.0.0.1:0"];
+    let doctor = |more: &[&str]| world.run(&[&["doctor"], &any[..], more].concat());
+    let found = doctor(&gate[1..]);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    assert!(found.stdout.contains("gate certificate") && found.stdout.contains("chmod 640 key.pem"), "{found:?}");
+    std::fs::set_permissions(world.path("key.pem"), Permissions::from_mode(0o640)).unwrap();
+    let found = doctor(&["--tls-certificate", "certificate.pem", "--tls-key", "key.pem"]).ok();
+    assert!(found.contains("management certificate") && found.contains("certificate.pem, with its key"), "{found}");
 }

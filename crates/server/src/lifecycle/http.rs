@@ -142,12 +142,15 @@ impl Http {
             Some(outcome) => outcome,
             None => {
                 connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(patience, connection).await {
-                    Ok(outcome) => outcome,
-                    Err(_elapsed) => {
-                        tracing::debug!("a connection did not end in time and is cut");
-                        return;
-                    }
+                // The server may stop while an idle connection says goodbye.
+                let stopped = async {
+                    self.stop.requested().await;
+                    tokio::time::sleep(self.options.drain_timeout).await;
+                };
+                tokio::select! {
+                    outcome = connection => outcome,
+                    () = tokio::time::sleep(patience) => return cut(),
+                    () = stopped => return cut(),
                 }
             }
         };
@@ -155,6 +158,10 @@ impl Http {
             tracing::debug!(error = %error, "a connection ended early");
         }
     }
+}
+
+fn cut() {
+    tracing::debug!("a connection did not end in time and is cut");
 }
 
 /// Sends what is written at once.

@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use countersign_server::config::Settings;
+use countersign_server::config::{Settings, TlsFiles};
 use countersign_server::store::Database;
+use countersign_server::tls::Tls;
 use countersign_server::token::digest::InstallationKey;
 use rustix::fs::{Access, access, statvfs};
 
@@ -119,14 +120,30 @@ pub(super) fn installation_key(settings: &Settings, report: &mut Report) -> io::
     }
 }
 
-/// Every address that a server binds: free, or a server behind it.
+/// The files of TLS, and every address that a server binds: free, or a server behind it.
 pub(super) fn listeners(settings: &Settings, report: &mut Report) -> io::Result<()> {
+    for (name, files) in [("management certificate", &settings.tls), ("gate certificate", &settings.gate_tls)] {
+        if let Some(files) = files {
+            report.add(certificate(name, files))?;
+        }
+    }
     report.add(listener("management port", settings.listen, settings.tls.is_some()))?;
     report.add(listener("gate port", settings.gate_listen, settings.gate_tls.is_some()))?;
     if let Some(path) = &settings.gate_unix {
         report.add(socket(path))?;
     }
     Ok(())
+}
+
+fn certificate(name: &'static str, files: &TlsFiles) -> Check {
+    match Tls::load(files) {
+        Ok(_) => Check::ok(name, format!("{}, with its key", files.certificate.display())),
+        Err(error) => Check::problem(
+            name,
+            format!("{error:#}"),
+            "no server starts with it, and one that runs keeps the old one: see docs/tls.md",
+        ),
+    }
 }
 
 fn listener(name: &'static str, address: SocketAddr, has_tls: bool) -> Check {

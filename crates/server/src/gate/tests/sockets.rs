@@ -3,6 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
 use super::world::{Client, OPTIONS, World, get, pair};
 use crate::config::Stale;
 use crate::gate::listener::Options;
@@ -89,6 +92,17 @@ async fn what_has_begun_is_answered_before_the_end() {
     assert_eq!(answer.status, 200);
     assert!(begun.is_closed().await);
     world.threads.join().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_asks_and_asks_and_reads_nothing_is_cut_off() {
+    let http = http::Options { write_timeout: Duration::from_millis(50), ..OPTIONS.http };
+    let world = World::with(Options { http, ..OPTIONS }, Stale::Refuse, None).await;
+    let mut greedy = TcpStream::connect(world.address()).await.unwrap();
+    let requests = get("", "").repeat(1000);
+    // It ends when the gate has had enough: then nothing more can be sent.
+    while greedy.write_all(requests.as_bytes()).await.is_ok() {}
+    assert_eq!(world.ask("", "").await.status, 403);
 }
 
 #[tokio::test]

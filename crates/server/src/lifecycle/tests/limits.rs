@@ -129,6 +129,17 @@ async fn an_idle_connection_of_http2_ends() {
     for small in [small, rude] {
         small.end().await;
     }
+    // Nor does it hold up the end of the server.
+    let options = http::Options { write_timeout: 10 * FINISH_TIMEOUT, drain_timeout: Duration::ZERO, ..options };
+    let rude = Small::new(options, 1, 0).await;
+    let mut stream = rude.connect().await;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    // What is said at the beginning, and the first GOAWAY: a frame of type 7.
+    let mut said = Vec::new();
+    while !said.windows(9).any(|frame| frame[3] == 7 && frame[5..] == [0; 4]) {
+        said.push(stream.read_u8().await.unwrap());
+    }
+    rude.end().await;
 }
 
 /// The status, the headers in lower case, and the body.
