@@ -56,8 +56,7 @@ pub async fn restore_store(
         request_id: None,
         detail: json!({ "taken_at": contents.taken_at.to_string(), "revision": contents.revision.get() }).to_string(),
     };
-    let outcome =
-        Box::pin(backup::restore(&settings.database, &key, contents, from, at, &event, progress)).await;
+    let outcome = Box::pin(backup::restore(&settings.database, &key, contents, from, at, &event, progress)).await;
     let restored = match (outcome, &settings.installation_key) {
         (Ok(restored), _) => restored,
         (Err(error), KeySource::File(path)) if is_new => {
