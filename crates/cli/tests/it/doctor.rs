@@ -39,6 +39,14 @@ impl Diagnosis {
     }
 }
 
+/// A process that ends may leave its last changes in the log beside the main file; one that closes it moves them over.
+fn empty_log(world: &World) {
+    let beside = world.data_dir().join("countersign.db-wal");
+    while beside.metadata().is_ok_and(|file| file.len() > 0) {
+        world.run(&["account", "list"]).ok();
+    }
+}
+
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
@@ -48,9 +56,9 @@ fn an_installation_in_order_is_said_to_be_so() {
     let world = World::new();
     world.init();
     let files = |name: &str| std::fs::read(world.data_dir().join(name)).unwrap();
-    // What the last command left in the write-ahead log goes into the file with the next.
-    world.run(&["account", "list"]).ok();
-    let before = (files("countersign.db"), files("installation.key"), world.run(&["audit", "export"]).ok());
+    let events = world.run(&["audit", "export"]).ok();
+    empty_log(&world);
+    let before = (files("countersign.db"), files("installation.key"));
     let found = Diagnosis::of(&world, &PORTS);
     assert_eq!((found.0, &found.1["problems"]), (Some(0), &Value::from(0)), "{}", found.1);
     for name in [
@@ -81,8 +89,8 @@ fn an_installation_in_order_is_said_to_be_so() {
         assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not explain {name}");
     }
     assert!(found.check("audit log").1.starts_with("1 events"), "{}", found.1);
-    let after = (files("countersign.db"), files("installation.key"), world.run(&["audit", "export"]).ok());
-    assert_eq!(before, after, "it changes nothing");
+    assert!(before == (files("countersign.db"), files("installation.key")), "it changes nothing");
+    assert_eq!(world.run(&["audit", "export"]).ok(), events);
 
     let mut arguments = vec!["doctor"];
     arguments.extend(PORTS);
@@ -198,10 +206,7 @@ fn a_log_that_was_touched_is_a_problem() {
     world.init();
     world.run(&["account", "create", "--name", "victim"]).ok();
     let database = world.data_dir().join("countersign.db");
-    let beside = world.data_dir().join("countersign.db-wal");
-    while beside.metadata().is_ok_and(|file| file.len() > 0) {
-        world.run(&["account", "list"]).ok();
-    }
+    empty_log(&world);
     let mut bytes = std::fs::read(&database).unwrap();
     for at in 0..bytes.len() - 14 {
         if bytes[at..].starts_with(b"account.create") {
