@@ -49,7 +49,7 @@ async fn measure(bench: &Bench) {
         let mut rates = vec![Vec::new(); kinds.len()];
         let mut syncs = Vec::new();
         for _ in 0..ROUNDS {
-            syncs.push(fdatasync_rate(&bench.scratch));
+            syncs.push(fdatasync_rate(Path::new(env!("CARGO_TARGET_TMPDIR"))));
             for ((_, requests), rates) in kinds.iter().zip(&mut rates) {
                 rates.push(create_rate(bench, requests, clients).await);
             }
@@ -94,7 +94,8 @@ impl Requests {
 
 /// How often a page can be appended to a file and made durable, a second.
 fn fdatasync_rate(scratch: &Path) -> f64 {
-    let mut file = File::create(scratch.join("fdatasync")).unwrap();
+    let path = scratch.join("fdatasync");
+    let mut file = File::create(&path).unwrap();
     let page = [0x5a; PAGE];
     let begin = Instant::now();
     let mut count = 0u32;
@@ -103,7 +104,9 @@ fn fdatasync_rate(scratch: &Path) -> f64 {
         file.sync_data().unwrap();
         count += 1;
     }
-    f64::from(count) / begin.elapsed().as_secs_f64()
+    let rate = f64::from(count) / begin.elapsed().as_secs_f64();
+    std::fs::remove_file(path).unwrap();
+    rate
 }
 
 async fn create_rate(bench: &Bench, requests: &Requests, clients: usize) -> f64 {

@@ -1,7 +1,7 @@
 //! What the benchmarks over HTTP share: a server on fresh data, connections to it, and how figures are told.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use countersign_server::config::{Overrides, Settings};
 use countersign_server::lifecycle::{Server, create_store};
@@ -47,7 +47,7 @@ pub(crate) fn run(name: &str, measure: impl AsyncFnOnce(&Bench)) {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let running = tasks.spawn(server.run(stop.clone().cancelled_owned()));
-        measure(&Bench { made, address, scratch: scratch.clone(), tasks }).await;
+        measure(&Bench { made, address, tasks }).await;
         stop.cancel();
         running.await.unwrap().unwrap();
     });
@@ -58,8 +58,6 @@ pub(crate) fn run(name: &str, measure: impl AsyncFnOnce(&Bench)) {
 pub(crate) struct Bench {
     pub(crate) made: Initialised,
     pub(crate) address: SocketAddr,
-    /// A directory on the disk that the database is on.
-    pub(crate) scratch: PathBuf,
     pub(crate) tasks: TaskTracker,
 }
 

@@ -90,10 +90,10 @@ fn scope(fields: &mut Fields<'_>) -> Read<NewScope> {
         let kind = value.as_str().and_then(ScopeKind::parse);
         kind.ok_or_else(|| Problem::from("must be account, environment or agent_deployment"))
     })?;
-    let (environment, agent) = (environment?, agent?);
-    let required =
-        |fields: &mut Fields<'_>, name, id: Option<Pfid>| id.ok_or_else(|| fields.refuse(name, Problem::Required));
-    let foreign = |fields: &mut Fields<'_>, name, id: Option<Pfid>| match id {
+    let required = |fields: &mut Fields<'_>, name, id: Read<Option<Pfid>>| {
+        id?.ok_or_else(|| fields.refuse(name, Problem::Required))
+    };
+    let foreign = |fields: &mut Fields<'_>, name, id: Read<Option<Pfid>>| match id? {
         None => Ok(()),
         Some(_) => Err(fields.refuse(name, "must be null for this token_scope".into())),
     };

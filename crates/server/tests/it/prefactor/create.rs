@@ -157,9 +157,14 @@ fn case_16_an_agent_is_required() {
         refused(world, json!({"token_scope": "agent_deployment", "agent_id": agent, "environment_id": null}))
             .await
             .invalid("details.environment_id", "required_value");
-        let neither = refused(world, json!({"token_scope": "agent_deployment"})).await;
-        neither.refused(422, "validation_errors");
-        assert!(neither.json["errors"]["details"]["errors"].is_object(), "{neither}");
+        // One answer names everything that is wrong.
+        for (agent, code) in [(json!(null), "required_value"), (json!("x"), "invalid_value")] {
+            let neither = refused(world, json!({"token_scope": "agent_deployment", "agent_id": agent})).await;
+            neither.refused(422, "validation_errors");
+            let errors = &neither.json["errors"]["details"]["errors"];
+            assert_eq!(errors["agent_id"]["code"], code, "{neither}");
+            assert_eq!(errors["environment_id"]["code"], "required_value", "{neither}");
+        }
     });
 }
 
