@@ -135,11 +135,11 @@ fn an_invalid_request() {
         422
         cache-control: no-store
         cf-ray: request-1
-        content-length: 470
+        content-length: 569
         content-type: application/json; charset=utf-8
         x-request-id: request-1
 
-        {"code":"validation_errors","errors":{"details":{"code":"validation_errors","errors":{"agent_id":{"code":"invalid_value","message":"agent_id must be a PFID: 32 characters of 0-9 and a-z without i, l, o, u, the first one 0 to 7","status":"error"}},"message":"Validation failed","status":"error"},"idempotency_key":{"code":"invalid_value","message":"idempotency_key must be a string of 1 to 64 characters","status":"error"}},"message":"Validation failed","status":"error"}
+        {"code":"validation_errors","errors":{"details":{"code":"validation_errors","errors":{"agent_id":{"code":"invalid_value","message":"agent_id must be a PFID: 32 characters of 0-9 and a-z without i, l, o, u, the first one 0 to 7","status":"error"},"environment_id":{"code":"required_value","message":"environment_id is required","status":"error"}},"message":"Validation failed","status":"error"},"idempotency_key":{"code":"invalid_value","message":"idempotency_key must be a string of 1 to 64 characters","status":"error"}},"message":"Validation failed","status":"error"}
         "#);
     });
 }
