@@ -22,7 +22,7 @@ use crate::harness::{Bench, Connection, median, quantile};
 const TOKENS: usize = 100_000;
 const CLIENTS: usize = 64;
 const PAGE: usize = 50;
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 30;
 
 fn main() {
     harness::run("lists", measure);
