@@ -96,17 +96,6 @@ impl Store {
         find(&mut *self.reader().await?, id).await
     }
 
-    /// The account with this PFID.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read.
-    pub async fn find_account_by_pfid(&self, pfid: &AccountPfid) -> Result<Option<Account>, Error> {
-        let query = sqlx::query(concat!("SELECT ", columns!(), " FROM account WHERE pfid = $1")).bind(pfid.to_string());
-        let row = query.fetch_optional(&mut *self.reader().await?).await?;
-        row.as_ref().map(read).transpose()
-    }
-
     /// Accounts, oldest first.
     ///
     /// # Errors

@@ -1,8 +1,6 @@
 //! `service-token`, against a running server.
 
-use std::io::Read as _;
 use std::net::TcpListener;
-use std::thread;
 
 use serde_json::Value;
 
@@ -157,18 +155,7 @@ fn a_lost_answer_says_what_may_be_repeated() {
     let token = format!("csat_{account}");
     let create =
         ["service-token", "create", "--name", "x", "--url", &url, "--api-token", &token, "--account", &account];
-    for (key, words) in
-        [([].as_slice(), "countersign service-token list"), (&["--idempotency-key", "k"], "the same --idempotency-key")]
-    {
-        // The request is heard, and the connection closed.
-        let hang_up = || listener.accept().unwrap().0.read(&mut [0]).unwrap();
-        let all = [create.as_slice(), key].concat();
-        let said = thread::scope(|scope| {
-            scope.spawn(hang_up);
-            world.run(&all).failed(1)
-        });
-        assert!(said.contains("may have done it") && said.contains(words), "{said}");
-    }
+    world.loses_answers(&listener, &create, "countersign service-token list");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A directory, the binary, servers of it, and a way to ask them.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -87,6 +87,20 @@ impl Installation {
 }
 
 impl World {
+    /// Runs a create whose request is heard at `listener` and never answered, without and with an idempotency key: it says
+    /// to look with `list` before it is repeated, and that it may be repeated.
+    pub(crate) fn loses_answers(&self, listener: &TcpListener, create: &[&str], list: &str) {
+        for (key, words) in [([].as_slice(), list), (&["--idempotency-key", "k"], "the same --idempotency-key")] {
+            let hang_up = || listener.accept().unwrap().0.read(&mut [0]).unwrap();
+            let all = [create, key].concat();
+            let said = thread::scope(|scope| {
+                scope.spawn(hang_up);
+                self.run(&all).failed(1)
+            });
+            assert!(said.contains("may have done it") && said.contains(words), "{said}");
+        }
+    }
+
     pub(crate) fn new() -> Self {
         Self { directory: TempDir::new().unwrap() }
     }

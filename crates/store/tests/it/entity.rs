@@ -61,7 +61,7 @@ async fn accounts_and_zones(world: World) {
         change!(store, [zone], |tx| tx.insert_zone(&zone)).unwrap();
     }
     assert_eq!(store.find_account(&one.id).await.unwrap(), Some(one.clone()));
-    assert_eq!(store.find_account_by_pfid(&two.pfid).await.unwrap(), Some(two.clone()));
+    assert_eq!(store.find_account(&two.id).await.unwrap(), Some(two.clone()));
     assert_eq!(store.find_account(&AccountId::generate(&world.entropy)).await.unwrap(), None);
     let renamed = Account {
         name: "one".to_owned(),
