@@ -127,7 +127,12 @@ mod tests {
     }
 
     /// What is read of a body, and how many of its pieces were taken.
-    async fn read_pieces(number: usize, is_announced: bool, halts: bool, awaited: bool) -> (Result<usize, Unread>, usize) {
+    async fn read_pieces(
+        number: usize,
+        is_announced: bool,
+        halts: bool,
+        awaited: bool,
+    ) -> (Result<usize, Unread>, usize) {
         let taken = Arc::new(AtomicUsize::new(0));
         let announced = is_announced.then(|| (number * PIECE) as u64);
         let body = Body::new(Pieces { announced, number, halts, taken: Arc::clone(&taken) }.boxed());
