@@ -149,6 +149,28 @@ pub enum Source {
 }
 
 impl Error {
+    /// A word for the kind of failure, such as `unavailable`: for counting. There are few, and they stay as they are.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Conflict { .. } => "conflict",
+            Self::Unavailable { .. } => "unavailable",
+            Self::OutcomeUnknown { .. } => "outcome_unknown",
+            Self::ReadOnly { .. } => "read_only",
+            Self::Full { .. } => "full",
+            Self::Stopped => "stopped",
+            Self::Foreign { .. }
+            | Self::Open { .. }
+            | Self::Address { .. }
+            | Self::SchemaNewer { .. }
+            | Self::SchemaOlder { .. }
+            | Self::SchemaChanged { .. }
+            | Self::KeyMismatch
+            | Self::Initialised => "setup",
+            Self::Inconsistent { .. } => "inconsistent",
+            Self::Rows { .. } | Self::Unaudited | Self::Database { .. } => "bug",
+        }
+    }
+
     /// Whether the connection is gone, so that another one has to be made.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self, Self::Unavailable { source } if Kind::of(source) == Kind::Lost)

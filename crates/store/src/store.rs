@@ -16,7 +16,7 @@ use crate::installation;
 use crate::migrate;
 use crate::tx::{Head, Tx};
 use crate::watch::Watch;
-use crate::write::{Apart, BoxFuture, Job, Lane, Own, QUEUE_MAX, Queued, Writer, Written};
+use crate::write::{Apart, BoxFuture, Job, Lane, Own, QUEUE_MAX, Queued, Writer, WriterCounts, Written};
 
 /// The store. Clones share everything; when the last one is gone, the [`Writer`] ends.
 ///
@@ -30,6 +30,7 @@ struct Inner {
     ordered: mpsc::Sender<Box<dyn Job>>,
     apart: mpsc::Sender<Box<dyn Job>>,
     own: Arc<Own>,
+    counts: Arc<WriterCounts>,
     audit_key: MacKey,
 }
 
@@ -50,18 +51,19 @@ impl Store {
         installation::check_key(&mut connection, &key.check_value()).await?;
         let own = Arc::new(Own::new(Head::read(&mut connection).await?.value));
 
+        let counts = Arc::new(WriterCounts::new());
         let (ordered, queue) = mpsc::channel(QUEUE_MAX);
-        let lane = Lane::new(database.clone(), key, Arc::clone(&own), queue, Some(connection));
+        let lane = Lane::new(database.clone(), key, Arc::clone(&own), Arc::clone(&counts), queue, Some(connection));
         let (apart, apart_lane) = if database.is_sqlite() {
             (ordered.clone(), None)
         } else {
             let (apart, queue) = mpsc::channel(QUEUE_MAX);
-            let lane = Lane::new(database.clone(), key, Arc::clone(&own), queue, None);
+            let lane = Lane::new(database.clone(), key, Arc::clone(&own), Arc::clone(&counts), queue, None);
             (apart, Some(lane))
         };
         let readers = database.readers(readers)?;
         let audit_key = key.audit_key();
-        let store = Self(Arc::new(Inner { database, readers, ordered, apart, own, audit_key }));
+        let store = Self(Arc::new(Inner { database, readers, ordered, apart, own, counts, audit_key }));
         Ok((store, Writer::new(lane, apart_lane)))
     }
 
@@ -87,7 +89,9 @@ impl Store {
         let readers = database.readers(readers)?;
         // Nobody works off this queue.
         let (ordered, _) = mpsc::channel(1);
-        let inner = Inner { database, readers, apart: ordered.clone(), ordered, own, audit_key: key.audit_key() };
+        let counts = Arc::new(WriterCounts::new());
+        let (apart, audit_key) = (ordered.clone(), key.audit_key());
+        let inner = Inner { database, readers, ordered, apart, own, counts, audit_key };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -128,6 +132,16 @@ impl Store {
     pub async fn revision(&self) -> Result<Revision, Error> {
         let mut reader = self.reader().await?;
         Ok(Revision::new(Head::read(&mut reader).await?.value))
+    }
+
+    /// What the writer has done since the store was opened.
+    pub fn writer_counts(&self) -> &WriterCounts {
+        &self.0.counts
+    }
+
+    /// How many jobs wait for the writer to take them up.
+    pub fn queued_writes(&self) -> usize {
+        self.0.ordered.max_capacity() - self.0.ordered.capacity()
     }
 
     /// Whether the database is a file that this machine alone uses.

@@ -1,22 +1,26 @@
 //! The one writer: jobs wait in a queue, and those that wait together are committed together.
 
+mod count;
 mod own;
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use countersign_token::digest::{InstallationKey, MacKey};
 use countersign_token::feed::Revision;
 use sqlx::AnyConnection;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::database::{self, Database};
 use crate::error::Error;
 use crate::row::Columns;
 use crate::tx::{Flushed, Head, Tx};
 
+pub use count::{Distribution, WriterCounts};
 pub(crate) use own::Own;
 
 /// A future on the heap, as a job returns it.
@@ -172,6 +176,7 @@ pub(crate) struct Lane {
     audit_key: MacKey,
     key_check: [u8; 32],
     own: Arc<Own>,
+    counts: Arc<WriterCounts>,
     queue: mpsc::Receiver<Box<dyn Job>>,
     connection: Option<AnyConnection>,
 }
@@ -195,11 +200,12 @@ impl Lane {
         database: Database,
         key: &InstallationKey,
         own: Arc<Own>,
+        counts: Arc<WriterCounts>,
         queue: mpsc::Receiver<Box<dyn Job>>,
         connection: Option<AnyConnection>,
     ) -> Self {
         let (audit_key, key_check) = (key.audit_key(), key.check_value());
-        Self { database, audit_key, key_check, own, queue, connection }
+        Self { database, audit_key, key_check, own, counts, queue, connection }
     }
 
     async fn run(mut self) {
@@ -255,13 +261,25 @@ impl Lane {
     /// One try, and a second one if the connection turns out to have died since the last batch.
     async fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Option<Revision>>, Failure> {
         let is_old = self.connection.is_some();
-        match self.try_once(jobs).await {
+        match self.try_counted(jobs).await {
             Err(Failure::Failed(error)) if is_old && error.is_lost() => {
                 tracing::warn!(%error, "the writer's connection was lost; trying once more on a new one");
-                self.try_once(jobs).await
+                self.try_counted(jobs).await
             }
             outcome => outcome,
         }
+    }
+
+    async fn try_counted(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Option<Revision>>, Failure> {
+        let begun_at = Instant::now();
+        let outcome = self.try_once(jobs).await;
+        if outcome.is_ok() {
+            self.counts.batch_jobs.count(u64::try_from(jobs.len()).unwrap_or(u64::MAX));
+            self.counts.batch_micros.count(micros_since(begun_at));
+        } else {
+            self.counts.failed_batches.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
     }
 
     async fn try_once(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Option<Revision>>, Failure> {
@@ -306,7 +324,9 @@ impl Lane {
     /// Commits. If the answer to that is lost, finds out what became of it.
     async fn finish(&mut self, mut connection: AnyConnection, flushed: &Flushed) -> Result<(), Error> {
         self.own.add(flushed.revisions);
+        let begun_at = Instant::now();
         let Err(error) = sqlx::raw_sql("COMMIT").execute(&mut connection).await else {
+            self.counts.commit_micros.count(micros_since(begun_at));
             self.connection = Some(connection);
             return Ok(());
         };
@@ -387,6 +407,10 @@ async fn run_all(tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<Vec<Option<Re
         revisions.push(None);
     }
     Ok(revisions)
+}
+
+fn micros_since(begun_at: Instant) -> u64 {
+    u64::try_from(begun_at.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 async fn find_mac(connection: &mut AnyConnection, seq: i64) -> Result<Option<Vec<u8>>, Error> {
