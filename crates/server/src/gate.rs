@@ -12,23 +12,25 @@ use countersign_token::demand::Demand;
 use countersign_token::feed::Freshness;
 use countersign_token::index::Index;
 use countersign_token::time::Clock;
-use countersign_token::verify::{self, Decision, Kind, Reason, Verified, verify};
+use countersign_token::verify::{self, Decision, Reason, Verified, verify};
 
 use crate::config::Stale;
-use crate::metrics::Decisions;
 
 mod answer;
 pub mod forward_auth;
 pub mod listener;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use self::answer::Response;
+pub use self::tally::Tallies;
+use self::tally::Tally;
 
 /// At most one warning in this time says that a proxy is configured wrongly.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// What every surface of the gate shares.
+/// What every surface of the gate shares. Each thread has its own, which differs in where it counts.
 #[derive(Debug)]
 pub struct Gate {
     index: Arc<Index>,
@@ -36,7 +38,14 @@ pub struct Gate {
     max_staleness: Duration,
     stale: Stale,
     clock: Clock,
-    decisions: Decisions,
+    tallies: Tallies,
+    tally: Arc<Tally>,
+    warning: Arc<Warning>,
+}
+
+/// When it was said that a proxy is configured wrongly, and how often it was not said since.
+#[derive(Debug)]
+struct Warning {
     warned_at: AtomicI64,
     unwarned: AtomicU64,
 }
@@ -80,24 +89,31 @@ impl Refusal {
 
 impl Gate {
     /// A gate over `index`. Without [`Stale::Serve`] it refuses everything once `freshness` is older than
-    /// `max_staleness`.
+    /// `max_staleness`. It counts in one of `tallies`.
     pub fn new(
         index: Arc<Index>,
         freshness: Arc<Freshness>,
         max_staleness: Duration,
         stale: Stale,
         clock: Clock,
-        decisions: Decisions,
+        tallies: Tallies,
     ) -> Self {
+        let warning = Arc::new(Warning { warned_at: AtomicI64::new(i64::MIN), unwarned: AtomicU64::new(0) });
+        let tally = tallies.add();
+        Self { index, freshness, max_staleness, stale, clock, tallies, tally, warning }
+    }
+
+    /// The same gate for another thread.
+    pub fn for_thread(&self) -> Self {
         Self {
-            index,
-            freshness,
-            max_staleness,
-            stale,
-            clock,
-            decisions,
-            warned_at: AtomicI64::new(i64::MIN),
-            unwarned: AtomicU64::new(0),
+            index: Arc::clone(&self.index),
+            freshness: Arc::clone(&self.freshness),
+            max_staleness: self.max_staleness,
+            stale: self.stale,
+            clock: self.clock.clone(),
+            tallies: self.tallies.clone(),
+            tally: self.tallies.add(),
+            warning: Arc::clone(&self.warning),
         }
     }
 
@@ -105,14 +121,14 @@ impl Gate {
     /// seen.
     pub fn check(&self, presented: &Presented<'_>, demand: &Demand) -> Answer {
         let answer = self.decide(presented, demand);
-        self.count(&answer);
+        self.tally.count(&answer);
         answer
     }
 
     /// The answer where the proxy's demand is none.
     pub fn refuse_without_demand(&self, problem: &dyn std::fmt::Display) -> Answer {
         let answer = Answer::Refuse(Refusal::NoDemand);
-        self.count(&answer);
+        self.tally.count(&answer);
         self.warn(problem);
         answer
     }
@@ -144,44 +160,34 @@ impl Gate {
         }
     }
 
-    fn count(&self, answer: &Answer) {
-        let decisions = &self.decisions;
-        let counter = match answer {
-            Answer::Allow(verified) => match verified.kind {
-                Kind::ServiceToken => &decisions.service_token,
-                Kind::ApiToken => &decisions.api_token,
-            },
-            Answer::Refuse(refusal) => match refusal {
-                Refusal::Missing => &decisions.missing,
-                Refusal::Malformed => &decisions.malformed,
-                Refusal::Credential(Reason::Invalid) => &decisions.invalid,
-                Refusal::Credential(Reason::Expired) => &decisions.expired,
-                Refusal::Credential(Reason::Disabled) => &decisions.disabled,
-                Refusal::Credential(Reason::Revoked) => &decisions.revoked,
-                Refusal::Credential(Reason::NotPermitted) => &decisions.not_permitted,
-                Refusal::NoDemand => &decisions.no_demand,
-                Refusal::Stale => &decisions.stale,
-            },
-        };
-        counter.inc();
+    /// Answers a request, and times that if its turn has come.
+    fn timed<T>(&self, answer: impl FnOnce() -> T) -> T {
+        if !self.tally.is_timed() {
+            return answer();
+        }
+        let begun = self.clock.boot();
+        let answered = answer();
+        self.tally.time(self.clock.boot().duration_since(begun));
+        answered
     }
 
     /// Says that a proxy asks without a demand. Clients may be able to provoke it, so that it is said rarely, and
     /// without a word of what the client sent.
     fn warn(&self, problem: &dyn std::fmt::Display) {
         let now = self.clock.boot().as_micros();
-        let last = self.warned_at.load(Ordering::Relaxed);
+        let Warning { warned_at, unwarned } = self.warning.as_ref();
+        let last = warned_at.load(Ordering::Relaxed);
         let every = i64::try_from(WARN_EVERY.as_micros()).unwrap_or(i64::MAX);
         let due = now.saturating_sub(last) >= every;
-        if due && self.warned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            let unwarned = self.unwarned.swap(0, Ordering::Relaxed);
+        if due && warned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let unwarned = unwarned.swap(0, Ordering::Relaxed);
             tracing::warn!(
                 problem = %problem,
                 unwarned,
                 "a proxy asked the gate without a usable demand and was refused; see its configuration"
             );
         } else {
-            self.unwarned.fetch_add(1, Ordering::Relaxed);
+            unwarned.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -86,7 +86,7 @@ pub struct Server {
     listening: Vec<Listening>,
     router: Router,
     management: http::Listener,
-    gate: Arc<Gate>,
+    gate: Gate,
     gate_listeners: listener::Listeners,
     gate_threads: usize,
     certificates: Certificates,
@@ -199,14 +199,14 @@ impl Server {
         });
 
         let metrics = Arc::new(Metrics::new(Arc::clone(&index), Arc::clone(&freshness), handle.clone(), clock.clone()));
-        let gate = Arc::new(Gate::new(
+        let gate = Gate::new(
             Arc::clone(&index),
             Arc::clone(&freshness),
             max_staleness,
             settings.stale,
             clock.clone(),
-            metrics.decisions.clone(),
-        ));
+            metrics.gate.clone(),
+        );
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
         let ops = Ops::of_node(store, key, clock.clone(), entropy.clone(), settings.secret_format, node);
         let public_url = settings.public_url.as_deref().map(|url| Arc::from(url.trim_end_matches('/')));

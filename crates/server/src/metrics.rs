@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::follower;
+use crate::gate::Tallies;
 
 /// Every metric of one server.
 #[derive(Debug)]
@@ -28,30 +29,13 @@ pub struct Metrics {
     index_entries: Gauge,
     feed_revision: Gauge,
     feed_age: Gauge<f64, AtomicU64>,
-    /// What the gate has decided.
-    pub decisions: Decisions,
+    /// What the gate counts.
+    pub gate: Tallies,
     management_requests: [Counter; 5],
     /// Handlers of the management API that panicked. Each is also counted as an answer of the class 5xx.
     pub management_panics: Counter,
     /// Connections that could not be accepted, because of a limit of the process or the machine.
     pub accept_errors: Counter,
-}
-
-/// One counter for each answer that the gate gives.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each is the word that stands in `reason`, or what was admitted")]
-pub struct Decisions {
-    pub service_token: Counter,
-    pub api_token: Counter,
-    pub missing: Counter,
-    pub malformed: Counter,
-    pub invalid: Counter,
-    pub expired: Counter,
-    pub disabled: Counter,
-    pub revoked: Counter,
-    pub not_permitted: Counter,
-    pub no_demand: Counter,
-    pub stale: Counter,
 }
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -60,7 +44,8 @@ impl Metrics {
     /// Registers everything. The gauges are read from `index`, `freshness` and `follower` when they are asked for.
     pub fn new(index: Arc<Index>, freshness: Arc<Freshness>, follower: follower::Handle, clock: Clock) -> Self {
         let mut registry = Registry::with_prefix("countersign");
-        let decisions = Decisions::register(&mut registry);
+        let gate = Tallies::default();
+        registry.register_collector(Box::new(gate.clone()));
         let requests = Family::<Labels<1>, Counter>::default();
         registry.register("management_requests", "Requests that the management API has answered", requests.clone());
         let management_requests =
@@ -84,7 +69,7 @@ impl Metrics {
             index_entries,
             feed_revision,
             feed_age,
-            decisions,
+            gate,
             management_requests,
             management_panics,
             accept_errors,
@@ -109,27 +94,5 @@ impl Metrics {
         // Writing to a string can't fail.
         let _ = text::encode(&mut text, &self.registry);
         text
-    }
-}
-
-impl Decisions {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let family = Family::<Labels<2>, Counter>::default();
-        registry.register("gate_decisions", "Requests that the gate has answered", family.clone());
-        let allow = |kind| family.get_or_create_owned(&[("outcome", "allow"), ("reason", kind)]);
-        let refuse = |reason| family.get_or_create_owned(&[("outcome", "refuse"), ("reason", reason)]);
-        Self {
-            service_token: allow("service_token"),
-            api_token: allow("api_token"),
-            missing: refuse("missing"),
-            malformed: refuse("malformed"),
-            invalid: refuse("invalid"),
-            expired: refuse("expired"),
-            disabled: refuse("disabled"),
-            revoked: refuse("revoked"),
-            not_permitted: refuse("not_permitted"),
-            no_demand: refuse("no_demand"),
-            stale: refuse("stale"),
-        }
     }
 }

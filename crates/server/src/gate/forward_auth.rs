@@ -10,7 +10,7 @@ use super::{Answer, Gate, Refusal};
 /// Answers one request. Method and body do not matter: a proxy asks with the client's own.
 pub fn handle(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Response {
     let mut response = match uri.path() {
-        "/verify" => verify(gate, uri.query().unwrap_or_default(), headers),
+        "/verify" => gate.timed(|| verify(gate, uri.query().unwrap_or_default(), headers)),
         "/livez" => answer::text(StatusCode::OK, "alive\n"),
         "/readyz" if gate.is_ready() => answer::text(StatusCode::OK, "ready\n"),
         "/readyz" => answer::refused(Refusal::Stale),

@@ -82,7 +82,7 @@ pub struct Threads(Vec<oneshot::Receiver<anyhow::Result<()>>>);
 
 /// Starts answering on `listeners` until `stop`.
 pub(crate) fn start(
-    gate: &Arc<Gate>,
+    gate: &Gate,
     listeners: Listeners,
     options: Options,
     stop: &Stop,
@@ -93,7 +93,7 @@ pub(crate) fn start(
     for number in 0..options.threads {
         let core = Core {
             listeners: listeners.try_clone()?,
-            surface: Arc::new(Surface::new(Arc::clone(gate), options.http, stop.clone())),
+            surface: Arc::new(Surface::new(Arc::new(gate.for_thread()), options.http, stop.clone())),
             accept_errors: accept_errors.clone(),
         };
         let (ended, outcome) = oneshot::channel();

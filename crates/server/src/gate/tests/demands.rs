@@ -129,7 +129,7 @@ async fn a_demand_that_is_none_admits_nobody() {
         assert_eq!((answer.status, answer.header("countersign-reason")), (403, Some("no_demand")), "{path}");
         expected += 1;
     }
-    assert_eq!(world.decisions.no_demand.get(), expected);
+    assert_eq!(world.tallies.answers("no_demand"), expected);
 }
 
 #[tokio::test]

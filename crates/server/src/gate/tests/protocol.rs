@@ -196,7 +196,7 @@ async fn a_request_that_breaks_off_is_forgotten() {
         client.shut().await;
         assert!(client.answer().await.is_none_or(|answer| answer.status == 400), "{length}");
     }
-    assert_eq!(world.decisions.service_token.get(), 0);
+    assert_eq!(world.tallies.answers("service_token"), 0);
     assert_eq!(world.ask(&world.demand(), &pair(&token)).await.status, 200);
 }
 

@@ -66,7 +66,7 @@ async fn several_threads_share_the_listeners() {
             assert_eq!(client.answer().await.unwrap().status, 200);
         }
     }
-    assert_eq!(world.decisions.service_token.get(), 3 * 64);
+    assert_eq!(world.tallies.answers("service_token"), 3 * 64);
     world.stop.request();
     world.threads.join().await.unwrap();
 }

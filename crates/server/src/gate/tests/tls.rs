@@ -83,7 +83,7 @@ async fn a_preface_is_no_way_around_the_rest() {
         stream.read_to_end(&mut Vec::new()).await.unwrap();
         assert_eq!(world.ask(&world.demand(), &pair(&token)).await.status, 200, "{garbage:?}");
     }
-    assert_eq!(world.decisions.service_token.get(), 3);
+    assert_eq!(world.tallies.answers("service_token"), 3);
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn clients_show_a_certificate_where_one_is_demanded() {
         };
         asked.await.expect_err("it is not one of the proxies");
     }
-    assert_eq!(world.decisions.service_token.get(), 1, "nobody else was judged at all");
+    assert_eq!(world.tallies.answers("service_token"), 1, "nobody else was judged at all");
 }
 
 #[tokio::test]

@@ -17,16 +17,14 @@ use countersign_token::secret::{Secret, SecretFormat};
 use countersign_token::service_token::Owner;
 use countersign_token::time::{Clock, ManualClock, Timestamp};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::config::Stale;
-use crate::gate::{Gate, listener};
+use crate::gate::{Gate, Tallies, listener};
 use crate::lifecycle::CONNECTION;
 use crate::lifecycle::accept::Room;
 use crate::lifecycle::stop::Stop;
-use crate::metrics::Decisions;
 use crate::tls::Tls;
 
 pub(super) const MAX_STALENESS: Duration = Duration::from_secs(5);
@@ -69,7 +67,7 @@ pub(super) struct World {
     pub(super) clock: ManualClock,
     pub(super) index: Arc<Index>,
     pub(super) freshness: Arc<Freshness>,
-    pub(super) decisions: Decisions,
+    pub(super) tallies: Tallies,
     pub(super) entropy: Entropy,
     pub(super) here: Place,
     pub(super) elsewhere: Place,
@@ -130,15 +128,15 @@ impl World {
         let clock = ManualClock::new(Timestamp::parse_rfc3339("2026-01-02T03:04:05Z").unwrap());
         let index = Arc::new(Index::new(key.digest_key(), &entropy));
         let freshness = Arc::new(Freshness::new(Clock::Manual(clock.clone()).boot()));
-        let decisions = Decisions::register(&mut Registry::default());
-        let gate = Arc::new(Gate::new(
+        let tallies = Tallies::default();
+        let gate = Gate::new(
             Arc::clone(&index),
             Arc::clone(&freshness),
             MAX_STALENESS,
             stale,
             Clock::Manual(clock.clone()),
-            decisions.clone(),
-        ));
+            tallies.clone(),
+        );
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = tcp.local_addr().unwrap();
         let stop = Stop::default();
@@ -159,7 +157,7 @@ impl World {
         let world = Self {
             index,
             freshness,
-            decisions,
+            tallies,
             here,
             elsewhere,
             stop: StopOnDrop(stop),
@@ -276,6 +274,7 @@ impl World {
             account: token.account,
             environment: token.environment,
             digest: self.digest_key.bearer(BearerKind::ApiToken, token.bearer.expose()),
+            replaced: None,
             status: token.status,
             expires_at: token.expires_at,
             last_used_at: None,

@@ -150,7 +150,7 @@ impl World {
             self.max_staleness,
             Stale::Refuse,
             clock.clone(),
-            metrics.decisions.clone(),
+            metrics.gate.clone(),
         );
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
         let ops = Ops::of_node(store, self.key(), clock.clone(), self.entropy.clone(), self.secret_format, node);
