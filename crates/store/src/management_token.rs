@@ -138,7 +138,7 @@ pub(crate) fn read_change(row: &AnyRow, last: &mut Option<Change>) -> Result<Opt
         return Ok(None);
     }
     let grants = grant.into_iter().collect();
-    let subject = Subject::ManagementToken { id: token, owner, digest, grants, expires_at, revoked };
+    let subject = Subject::ManagementToken { id: token, owner, digest, replaced: None, grants, expires_at, revoked };
     Ok(last.replace(Change { revision, subject }))
 }
 

@@ -242,6 +242,7 @@ fn run_bearers(tokens: usize) {
             account: ACCOUNT,
             environment: None,
             digest: key.bearer(BearerKind::ApiToken, minted(id).expose()),
+            replaced: None,
             status: ApiTokenStatus::Active,
             expires_at: claims.expires_at,
             last_used_at: None,

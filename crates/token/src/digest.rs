@@ -1,6 +1,7 @@
 //! What is kept of a secret: a keyed digest, bound to the identity it belongs to.
 
 mod hash_mac;
+mod keyring;
 
 use std::fmt;
 
@@ -14,30 +15,70 @@ use ::hmac::{Hmac, KeyInit as _, Mac as _};
 use hash_mac::HashMac;
 use sha2::Sha256;
 
+pub use keyring::{Keyring, LiveKeys, NoKey};
+
+/// Which of an installation's keys, one after the other in time. They are counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u32);
+
+impl KeyId {
+    /// The key that an installation is made with.
+    pub const FIRST: Self = Self(1);
+
+    /// The id with this number; `None` for 0.
+    pub const fn new(number: u32) -> Option<Self> {
+        if number == 0 { None } else { Some(Self(number)) }
+    }
+
+    /// The id's number, from 1.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// The keyed digest of a secret or bearer. It reveals neither without the installation key.
 #[derive(Clone, Copy)]
-pub struct Digest([u8; 32]);
+pub struct Digest {
+    bytes: [u8; 32],
+    key: KeyId,
+}
 
 impl Digest {
-    /// The digest with these bytes.
+    /// The digest with these bytes, made with the first key of an installation.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self { bytes, key: KeyId::FIRST }
+    }
+
+    /// The same, made with another key.
+    pub const fn under(self, key: KeyId) -> Self {
+        Self { key, ..self }
     }
 
     /// The digest's bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.bytes
+    }
+
+    /// The key that it was made with.
+    pub const fn key(&self) -> KeyId {
+        self.key
     }
 
     /// Whether two digests are the same, in a time that doesn't depend on where they differ.
     pub fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.bytes.ct_eq(&other.bytes).into()
     }
 
     /// The digest as four words.
     pub(crate) fn words(&self) -> [u64; 4] {
         let mut words = [0; 4];
-        for (word, bytes) in words.iter_mut().zip(self.0.as_chunks::<8>().0) {
+        for (word, bytes) in words.iter_mut().zip(self.bytes.as_chunks::<8>().0) {
             *word = u64::from_le_bytes(*bytes);
         }
         words
@@ -62,12 +103,29 @@ pub enum BearerKind {
 }
 
 /// The 32 bytes that every digest of an installation depends on. Losing them voids every secret.
-pub struct InstallationKey(Zeroizing<[u8; 32]>);
+pub struct InstallationKey {
+    bytes: Zeroizing<[u8; 32]>,
+    id: KeyId,
+}
 
 impl InstallationKey {
     /// A new random key.
     pub fn generate(entropy: &Entropy) -> Self {
-        Self(Zeroizing::new(entropy.bytes()))
+        Self::from_bytes(Zeroizing::new(entropy.bytes()))
+    }
+
+    fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self { bytes, id: KeyId::FIRST }
+    }
+
+    /// The same key as that of the installation's with this id. Without this it is taken for the first.
+    pub fn with_id(&self, id: KeyId) -> Self {
+        Self { bytes: self.bytes.clone(), id }
+    }
+
+    /// Which of the installation's keys it is.
+    pub fn id(&self) -> KeyId {
+        self.id
     }
 
     /// Parses the content of a key file: 64 hexadecimal digits, with white space around them.
@@ -77,22 +135,32 @@ impl InstallationKey {
     pub fn parse_hex(text: &str) -> Result<Self, InstallationKeyError> {
         let digits = Zeroizing::new(text.trim_ascii().to_ascii_lowercase());
         let bytes = crate::id::decode_hex(digits.as_bytes()).ok_or(InstallationKeyError)?;
-        Ok(Self(Zeroizing::new(bytes)))
+        Ok(Self::from_bytes(Zeroizing::new(bytes)))
     }
 
     /// The content of a key file: 64 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> Secret {
-        Secret::from(encode_hex(self.0.as_slice()))
+        Secret::from(encode_hex(self.bytes.as_slice()))
     }
 
     /// The key that digests secrets.
     pub fn digest_key(&self) -> DigestKey {
-        DigestKey(HashMac::new(&self.0))
+        DigestKey { mac: HashMac::new(&self.bytes), id: self.id }
     }
 
     /// The key of the audit log's chain.
     pub fn audit_key(&self) -> MacKey {
         self.derive(&[b"countersign audit chain"])
+    }
+
+    /// Closes the audit key of an earlier installation key under this one, or opens it again: the same pad, which nobody
+    /// makes without this key, is added both times. Whether it was opened rightly shows when an event is looked at with it.
+    pub fn pad_audit_key(&self, earlier: KeyId, audit_key: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        let mut padded = Zeroizing::new(self.mac(&[b"countersign retired audit key\0", &earlier.get().to_be_bytes()]));
+        for (byte, other) in padded.iter_mut().zip(audit_key) {
+            *byte ^= other;
+        }
+        padded
     }
 
     /// The key that signs API tokens whose row names this key id.
@@ -138,7 +206,7 @@ impl InstallationKey {
 
     // Digests hash a name and 32 bytes of hash; no purpose begins like a bearer's name, and a client id is random.
     fn mac(&self, purpose: &[&[u8]]) -> [u8; 32] {
-        mac(&self.0, purpose)
+        mac(&self.bytes, purpose)
     }
 }
 
@@ -161,6 +229,11 @@ impl MacKey {
     /// The key with these bytes.
     pub fn from_bytes(key: [u8; 32]) -> Self {
         Self(Zeroizing::new(key))
+    }
+
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The code of the parts put together. Nothing marks where one part ends: the caller's format must.
@@ -187,9 +260,17 @@ impl fmt::Debug for MacKey {
 
 /// The key that digests secrets, with its half of the work done once.
 #[derive(Clone)]
-pub struct DigestKey(HashMac);
+pub struct DigestKey {
+    mac: HashMac,
+    id: KeyId,
+}
 
 impl DigestKey {
+    /// Which of the installation's keys it is.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
     /// The digest of a service token's secret, bound to its client id: `HMAC(key, client id ‖ SHA-256(secret))`.
     pub fn pair(&self, client_id: &ClientId, secret: &str) -> Digest {
         self.pair_from_sha256(client_id, &hash_mac::sha256(secret.as_bytes()))
@@ -197,18 +278,19 @@ impl DigestKey {
 
     /// The same from the SHA-256 of the secret, as other systems export it.
     pub fn pair_from_sha256(&self, client_id: &ClientId, sha256: &[u8; 32]) -> Digest {
-        Digest(self.0.mac(client_id.as_bytes(), sha256))
+        Digest { bytes: self.mac.mac(client_id.as_bytes(), sha256), key: self.id }
     }
 
     /// The digest of a bearer, bound to its kind: `HMAC(key, kind ‖ SHA-256(token))`.
     pub fn bearer(&self, kind: BearerKind, token: &str) -> Digest {
         let sha256 = hash_mac::sha256(token.as_bytes());
         // None of the names is as long as a client id: no pair's digest is ever a bearer's.
-        Digest(match kind {
-            BearerKind::ManagementToken => self.0.mac(b"management", &sha256),
-            BearerKind::ApiToken => self.0.mac(b"api token", &sha256),
-            BearerKind::GlobalKey => self.0.mac(b"global key", &sha256),
-        })
+        let bytes = match kind {
+            BearerKind::ManagementToken => self.mac.mac(b"management", &sha256),
+            BearerKind::ApiToken => self.mac.mac(b"api token", &sha256),
+            BearerKind::GlobalKey => self.mac.mac(b"global key", &sha256),
+        };
+        Digest { bytes, key: self.id }
     }
 }
 
@@ -236,7 +318,7 @@ mod tests {
     use proptest::prelude::*;
     use sha2::{Digest as _, Sha256};
 
-    use super::{BearerKind, Digest, InstallationKey, MacKey, hash_mac};
+    use super::{BearerKind, Digest, InstallationKey, KeyId, MacKey, hash_mac};
     use crate::entropy::Entropy;
     use crate::id::{ClientId, encode_hex};
     use crate::secret::Secret;
@@ -250,7 +332,7 @@ mod tests {
     proptest! {
         #[test]
         fn digests_are_hmac_over_sha_256(key: [u8; 32], id: [u8; 16], secret in "[!-~]{0,130}") {
-            let digest_key = InstallationKey(zeroize::Zeroizing::new(key)).digest_key();
+            let digest_key = InstallationKey::from_bytes(zeroize::Zeroizing::new(key)).digest_key();
             let inner: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
             prop_assert_eq!(hash_mac::sha256(secret.as_bytes()), inner);
             let client_id = ClientId::from_bytes(id);
@@ -312,10 +394,31 @@ mod tests {
             mac(key.answer_key("ab", &Secret::from("c".to_owned()))),
             mac(key.backup_key()),
             key.check_value(),
+            *key.pad_audit_key(KeyId::FIRST, &[0; 32]),
+            *key.pad_audit_key(KeyId(2), &[0; 32]),
         ];
         for (index, one) in all.iter().enumerate() {
             assert!(!all[..index].contains(one));
         }
+    }
+
+    #[test]
+    fn an_audit_key_outlives_its_installation_key() {
+        let key = |seed| InstallationKey::generate(&Entropy::seeded(seed));
+        let (old, new) = (key(5), key(6).with_id(KeyId(2)));
+        let closed = new.pad_audit_key(old.id(), old.audit_key().as_bytes());
+        assert_ne!(*closed, *old.audit_key().as_bytes());
+        assert_eq!(*new.pad_audit_key(old.id(), &closed), *old.audit_key().as_bytes());
+        assert_ne!(*old.pad_audit_key(old.id(), &closed), *old.audit_key().as_bytes());
+    }
+
+    #[test]
+    fn a_digest_knows_its_key() {
+        let key = InstallationKey::generate(&Entropy::seeded(7)).with_id(KeyId(9)).digest_key();
+        assert_eq!(key.bearer(BearerKind::ApiToken, "x").key(), KeyId(9));
+        assert_eq!(key.pair(&ClientId::from_bytes([0; 16]), "x").key(), KeyId(9));
+        assert_eq!(Digest::from_bytes([1; 32]).key(), KeyId::FIRST);
+        assert!(Digest::from_bytes([1; 32]).under(KeyId(3)).matches(&Digest::from_bytes([1; 32])));
     }
 
     #[test]

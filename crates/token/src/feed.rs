@@ -75,7 +75,7 @@ pub enum Subject {
         /// The accounts that the user has every right on.
         accounts: Vec<AccountId>,
     },
-    /// A management API token. Its digest never changes.
+    /// A management API token. Its digest changes only with the installation key.
     ManagementToken {
         /// Its id.
         id: ManagementTokenId,
@@ -83,6 +83,8 @@ pub enum Subject {
         owner: TokenOwner,
         /// The digest of the token.
         digest: Digest,
+        /// The digest of the same token under the installation key before, while that is live.
+        replaced: Option<Digest>,
         /// What it may do.
         grants: Vec<Grant>,
         /// When it ends; `None` is never.
@@ -113,7 +115,7 @@ pub enum Subject {
         /// Whether it is gone.
         deleted: bool,
     },
-    /// An API token. Its digest never changes.
+    /// An API token. Its digest changes only with the installation key.
     ApiToken {
         /// Its id.
         id: ApiTokenId,
@@ -123,6 +125,8 @@ pub enum Subject {
         environment: Option<EnvironmentId>,
         /// The digest of the token.
         digest: Digest,
+        /// The digest of the same token under the installation key before, while that is live.
+        replaced: Option<Digest>,
         /// Whether it is admitted.
         status: ApiTokenStatus,
         /// When it ends.

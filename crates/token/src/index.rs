@@ -3,9 +3,12 @@
 //! The index is made from a [feed](crate::feed) of changes and knows nothing else. One applier feeds it; any number of
 //! threads read at the same time, without locks on the way to an answer.
 
+mod census;
 mod directory;
 mod entry;
 mod hash;
+mod keys;
+mod old_digest;
 mod row;
 mod slab;
 mod table;
@@ -23,12 +26,16 @@ use crate::id::{
 };
 use crate::service_token::Owner;
 use crate::time::Timestamp;
-use crate::verify::Verified;
+use crate::verify::{SecretSlot, Verified};
+pub use census::{Census, Count};
 use directory::Directory;
 pub(crate) use directory::NOBODY;
 use entry::{DigestWords, Entry};
 pub(crate) use entry::{EntryKind, State, Words, same_digest};
 use hash::{Hasher, Key, spread};
+use keys::Keys;
+pub use old_digest::OldDigest;
+use old_digest::OldDigests;
 use row::Row;
 pub(crate) use row::compared;
 use slab::{Record, Slab};
@@ -109,11 +116,12 @@ pub struct SeenMark {
 
 /// The credentials, and what they belong to.
 pub struct Index {
-    digest_key: DigestKey,
+    keys: Keys,
     hasher: Hasher,
     shards: Box<[Shard]>,
     details: Slab,
     directory: Directory,
+    old_digests: OldDigests,
     /// Stands in for the entry of an unknown id, so that unknown and wrong are the same work.
     decoy: Entry,
     live: AtomicUsize,
@@ -137,11 +145,12 @@ impl Index {
         };
         decoy.fill(Key([random(), random()]), 0, &words);
         Self {
-            digest_key,
+            keys: Keys::new(digest_key),
             hasher: Hasher::new([0; 3].map(|_: u128| u128::from_ne_bytes(entropy.bytes()))),
             shards: (0..SHARDS).map(|_| Shard::with_capacity(capacity.div_ceil(SHARDS))).collect(),
             details: Slab::new(),
             directory: Directory::default(),
+            old_digests: OldDigests::default(),
             decoy,
             live: AtomicUsize::new(0),
             newest: AtomicI64::new(0),
@@ -251,25 +260,50 @@ impl Index {
             BearerKind::ApiToken => EntryKind::Api,
             BearerKind::GlobalKey => return None,
         };
-        let digest = self.digest_key.bearer(kind, token);
-        let place = self.place_of_bearer(&digest);
-        let (handle, detail) = place.judge(|candidate| {
-            let state = candidate.words.state;
-            let right = same_digest(candidate.words.digest, compared(&digest))
-                && candidate.is_known
-                && state.kind() == kind_found;
-            let refused = state.has(State::DELETED | State::REVOKED | State::DISABLED) || state.is_expired(now);
-            if right && !refused { Some((candidate.handle, self.describe(candidate.handle)?)) } else { None }
-        })?;
+        let digest = self.digest_key().bearer(kind, token);
+        let look = |digest: &Digest| self.admitted(kind_found, digest, now);
+        let (handle, detail) = match self.key_before() {
+            None => look(&digest)?,
+            Some(before) => {
+                let old = before.bearer(kind, token);
+                match (look(&digest), look(&old)) {
+                    (Some(found), _) => found,
+                    (None, Some(found)) => {
+                        if let Some(subject) = seen_subject(&found.1) {
+                            self.old_digests.note(subject, SecretSlot::Current, old, digest);
+                        }
+                        found
+                    }
+                    // As in `verify`: the row may just have moved from one digest to the other.
+                    (None, None) => look(&digest)?,
+                }
+            }
+        };
         self.mark(handle, now);
         Some(detail)
+    }
+
+    fn admitted(&self, kind: EntryKind, digest: &Digest, now: Timestamp) -> Option<(Handle, Arc<Detail>)> {
+        self.place_of_bearer(digest).judge(|candidate| {
+            let state = candidate.words.state;
+            let right =
+                same_digest(candidate.words.digest, compared(digest)) && candidate.is_known && state.kind() == kind;
+            let refused = state.has(State::DELETED | State::REVOKED | State::DISABLED) || state.is_expired(now);
+            if right && !refused { Some((candidate.handle, self.describe(candidate.handle)?)) } else { None }
+        })
     }
 
     /// The user with this address, if the global key is theirs; the user counts as seen. Upper and lower case don't differ
     /// in an address.
     pub fn authenticate_global_key(&self, email: &str, key: &str, now: Timestamp) -> Option<Arc<Detail>> {
-        let digest = self.digest_key.bearer(BearerKind::GlobalKey, key);
-        self.directory.authenticate(&email.to_lowercase(), &digest, now)
+        let email = email.to_lowercase();
+        let digest = self.digest_key().bearer(BearerKind::GlobalKey, key);
+        let old = self.key_before().map(|before| before.bearer(BearerKind::GlobalKey, key));
+        let (detail, is_old) = self.directory.authenticate(&email, &digest, old.as_ref(), now)?;
+        if let (Some(old), true, Detail::User { id, .. }) = (old, is_old, detail.as_ref()) {
+            self.old_digests.note(SeenSubject::User(*id), SecretSlot::Current, old, digest);
+        }
+        Some(detail)
     }
 
     /// A user; `None` if there is none with this id.
@@ -303,8 +337,39 @@ impl Index {
     }
 
     /// The key that this index's digests are made with.
+    #[inline]
     pub fn digest_key(&self) -> &DigestKey {
-        &self.digest_key
+        self.keys.current()
+    }
+
+    /// The key that some digests may still be made with; `None` nearly always.
+    #[inline]
+    pub fn key_before(&self) -> Option<&DigestKey> {
+        self.keys.before()
+    }
+
+    /// Sets the keys that digests are made with, before any change that depends on them is applied. `false` if this index
+    /// has had too many, one after the other (65): then nothing has changed, and another index is needed. One caller at a
+    /// time.
+    #[must_use]
+    pub fn set_keys(&self, current: &DigestKey, before: Option<&DigestKey>) -> bool {
+        if before.is_none() {
+            self.old_digests.take();
+        }
+        self.keys.set(current, before)
+    }
+
+    /// The digests under the key before of what was admitted since the last time, with those that are to take their place.
+    /// Some may be missing: whatever is seen again is found again.
+    pub fn take_old_digests(&self) -> Vec<OldDigest> {
+        self.old_digests.take()
+    }
+
+    /// Takes note of what was admitted by its digest under the key before.
+    pub(crate) fn note_old_digest(&self, verified: &Verified, old: Digest, new: Digest) {
+        if let Some(subject) = self.describe(verified.handle).and_then(|detail| seen_subject(&detail)) {
+            self.old_digests.note(subject, verified.slot_used, old, new);
+        }
     }
 
     /// The number that stands for an account in its credentials' entries.
@@ -374,7 +439,7 @@ impl Index {
         };
         let hash = self.hasher.hash(row.key);
         let words = Words { digest: row.digest, state: row.state, account: self.account_of(&row) };
-        let (deleted, environment) = (row.is_deleted(), row.environment);
+        let (deleted, environment, replaced) = (row.is_deleted(), row.environment, row.replaced);
         if let Some(handle) = self.write_row(row, hash, words, revision)
             && let Some(environment) = environment
         {
@@ -384,6 +449,30 @@ impl Index {
                 // The environment was deleted between the look above and now.
                 self.end_with_environment(handle, &environment);
             }
+        }
+        // Not before the entry that took its place is there.
+        if let Some(replaced) = replaced {
+            self.end_replaced(replaced, environment);
+        }
+    }
+
+    /// Ends the entry of a credential that is found by another digest now. Its details stay, for whoever has just been
+    /// admitted by it, and for its last-seen mark.
+    fn end_replaced(&self, key: Key, environment: Option<EnvironmentId>) {
+        let hash = self.hasher.hash(key);
+        let Some(writer) = self.shard(hash).map(Shard::write) else { return };
+        let Some(entry) = writer.find(hash, key) else { return };
+        let before = entry.read().0;
+        if before.state.has(State::DELETED) {
+            return;
+        }
+        let words = Words { digest: [0; 3], state: before.state.with(State::DELETED, true), account: NOBODY };
+        entry.replace(&words, || ());
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        let handle = Handle::new(hash, entry.handle());
+        drop(writer);
+        if let Some(environment) = environment {
+            self.directory.detach(&environment, handle);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::credential::Credential;
 use crate::demand::Demand;
-use crate::digest::{BearerKind, Digest};
+use crate::digest::{BearerKind, Digest, DigestKey};
 use crate::id::ClientId;
 use crate::index::{Candidate, EntryKind, Handle, Index, State, compared, same_digest};
 use crate::time::Timestamp;
@@ -12,6 +12,9 @@ use crate::time::Timestamp;
 /// It reads memory only, takes no lock that a writer holds for longer than one entry, and doesn't allocate. An unknown
 /// id and a wrong secret take the same work and get the same answer.
 pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: Timestamp) -> Decision {
+    if let Some(before) = index.key_before() {
+        return verify_under_two(index, before, credential, demand, now);
+    }
     match credential {
         Credential::Pair { client_id, secret } => {
             let place = index.place_of_client(client_id);
@@ -36,6 +39,67 @@ pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: 
         }
         Credential::Bearer { kind: BearerKind::ManagementToken | BearerKind::GlobalKey, .. } => Decision::INVALID,
     }
+}
+
+/// The same while one installation key takes the place of another: a digest of either counts. Which of the two admitted
+/// costs an unknown id and a wrong secret the same again.
+#[cold]
+fn verify_under_two(
+    index: &Index,
+    before: &DigestKey,
+    credential: &Credential<'_>,
+    demand: &Demand,
+    now: Timestamp,
+) -> Decision {
+    let (new, old, (decision, is_old)) = match credential {
+        Credential::Pair { client_id, secret } => {
+            let new = index.digest_key().pair(client_id, secret);
+            let old = before.pair(client_id, secret);
+            // Both at one moment: in between, the row may move from one key to the other.
+            let decision = index.place_of_client(client_id).judge(|candidate| {
+                let judge = |digest| judge(index, candidate, EntryKind::Service, digest, demand, now);
+                either(judge(&new), || judge(&old))
+            });
+            (new, old, decision)
+        }
+        Credential::UnknownPair { secret } => {
+            let client_id = ClientId::from_bytes([0; 16]);
+            let new = index.digest_key().pair(&client_id, secret);
+            let old = before.pair(&client_id, secret);
+            let decision = index.place_of_client(&client_id).judge(|candidate| {
+                let unknown = Candidate { is_known: false, ..*candidate };
+                let judge = |digest| judge(index, &unknown, EntryKind::Service, digest, demand, now);
+                either(judge(&new), || judge(&old))
+            });
+            (new, old, decision)
+        }
+        Credential::Bearer { kind: BearerKind::ApiToken, token } => {
+            let new = index.digest_key().bearer(BearerKind::ApiToken, token);
+            let old = before.bearer(BearerKind::ApiToken, token);
+            let look = |digest| {
+                let place = index.place_of_bearer(digest);
+                place.judge(|candidate| judge(index, candidate, EntryKind::Api, digest, demand, now))
+            };
+            // The entry under the new digest comes before that under the old one goes: whoever missed both looks again.
+            let decision = match either(look(&new), || look(&old)) {
+                (Decision::INVALID, _) => (look(&new), false),
+                decision => decision,
+            };
+            (new, old, decision)
+        }
+        Credential::Bearer { kind: BearerKind::ManagementToken | BearerKind::GlobalKey, .. } => {
+            return Decision::INVALID;
+        }
+    };
+    if is_old && let Decision::Allow(verified) = &decision {
+        index.note_old_digest(verified, old, new);
+    }
+    decision
+}
+
+/// The first decision, or the other one if the first says that nothing fits, and whether it is the other one.
+fn either(decision: Decision, other: impl FnOnce() -> Decision) -> (Decision, bool) {
+    if decision == Decision::INVALID { (other(), true) } else { (decision, false) }
 }
 
 /// Whether a credential is admitted.

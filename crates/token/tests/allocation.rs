@@ -67,6 +67,7 @@ fn verification_allocates_nothing() {
         account,
         environment: None,
         digest: key.bearer(BearerKind::ApiToken, "a.b.c"),
+        replaced: None,
         status: ApiTokenStatus::Active,
         expires_at: Timestamp::MAX,
         last_used_at: None,

@@ -245,6 +245,7 @@ impl World {
                         account: account(of),
                         environment: confined.then(|| environment(of)),
                         digest: self.key.bearer(BearerKind::ApiToken, &bearer(token)),
+                        replaced: None,
                         status,
                         expires_at: after(lives),
                         last_used_at: None,

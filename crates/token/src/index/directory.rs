@@ -131,15 +131,23 @@ impl Directory {
         self.read().users.get(id).map(|user| Arc::clone(&user.detail))
     }
 
-    /// The user of a folded address, if the digest is that of the user's global key. The user is active then.
-    pub(crate) fn authenticate(&self, email: &str, digest: &Digest, now: Timestamp) -> Option<Arc<Detail>> {
+    /// The user of a folded address, if one of the digests is that of the user's global key, and whether it is the old one.
+    /// The user is active then.
+    pub(crate) fn authenticate(
+        &self,
+        email: &str,
+        digest: &Digest,
+        old: Option<&Digest>,
+        now: Timestamp,
+    ) -> Option<(Arc<Detail>, bool)> {
         let maps = self.read();
         let user = maps.users.get(maps.users_by_email.get(email)?)?;
-        if !user.key_digest.matches(digest) {
+        let is_old = old.is_some_and(|old| user.key_digest.matches(old));
+        if !is_old && !user.key_digest.matches(digest) {
             return None;
         }
         user.active.last.fetch_max(secs(Some(now)), Ordering::Relaxed);
-        Some(Arc::clone(&user.detail))
+        Some((Arc::clone(&user.detail), is_old))
     }
 
     pub(crate) fn last_active(&self, id: &UserId) -> Option<Timestamp> {

@@ -21,6 +21,8 @@ pub(crate) struct Row {
     /// `None` if it is deleted.
     pub(crate) detail: Option<Detail>,
     pub(crate) seen: u32,
+    /// What the credential was found by before.
+    pub(crate) replaced: Option<Key>,
 }
 
 impl Row {
@@ -56,8 +58,19 @@ impl Row {
                     name: name.as_str().into(),
                 }),
                 seen: secs(*last_seen_at),
+                replaced: None,
             },
-            Subject::ApiToken { id, account, environment, digest, status, expires_at, last_used_at, deleted } => Self {
+            Subject::ApiToken {
+                id,
+                account,
+                environment,
+                digest,
+                replaced,
+                status,
+                expires_at,
+                last_used_at,
+                deleted,
+            } => Self {
                 key: key_of_bearer(digest),
                 digest: compared(digest),
                 state: State::new(EntryKind::Api, Some(*expires_at))
@@ -70,8 +83,9 @@ impl Row {
                 previous: None,
                 detail: Some(Detail::ApiToken { id: *id, account: *account, environment: *environment }),
                 seen: secs(*last_used_at),
+                replaced: replaced.as_ref().map(key_of_bearer),
             },
-            Subject::ManagementToken { id, owner, digest, grants, expires_at, revoked } => Self {
+            Subject::ManagementToken { id, owner, digest, replaced, grants, expires_at, revoked } => Self {
                 key: key_of_bearer(digest),
                 digest: compared(digest),
                 state: State::new(EntryKind::Management, *expires_at).with(State::REVOKED, *revoked),
@@ -85,6 +99,7 @@ impl Row {
                     expires_at: *expires_at,
                 }),
                 seen: 0,
+                replaced: replaced.as_ref().map(key_of_bearer),
             },
             Subject::Account { .. } | Subject::Zone { .. } | Subject::Environment { .. } | Subject::User { .. } => {
                 return None;

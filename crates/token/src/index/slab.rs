@@ -52,6 +52,11 @@ impl Slab {
         usize::try_from(self.length.load(Ordering::Acquire)).unwrap_or_default()
     }
 
+    /// The size of its segments in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.len().div_ceil(SEGMENT_LENGTH) * SEGMENT_LENGTH * size_of::<RwLock<Record>>()
+    }
+
     fn get(&self, handle: u32) -> Option<&RwLock<Record>> {
         let handle = usize::try_from(handle).ok()?;
         self.segments.get(handle / SEGMENT_LENGTH)?.get()?.get(handle % SEGMENT_LENGTH)

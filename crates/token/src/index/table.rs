@@ -164,6 +164,17 @@ impl Shard {
         }
     }
 
+    /// Shows every entry, deleted ones included. Nobody waits for it.
+    pub(super) fn look(&self, look: &mut dyn FnMut(&Entry)) {
+        self.load().entries.iter().filter(|entry| entry.is_used()).for_each(look);
+    }
+
+    /// The size of the table in bytes.
+    pub(super) fn size(&self) -> usize {
+        let table = self.load();
+        size_of_val(table.entries.as_ref()) + size_of_val(table.marked.as_ref())
+    }
+
     /// The handle and the mark of every entry whose mark moved since the last time.
     pub(crate) fn drain_seen(&self) -> Vec<(u32, u32)> {
         let writer = self.write();

@@ -1,3 +1,5 @@
+mod keys;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -217,6 +219,7 @@ fn bearers_authenticate_callers() {
         id: ManagementTokenId::from_bytes([9; 16]),
         owner: TokenOwner::Account(ACCOUNT),
         digest: key.bearer(BearerKind::ManagementToken, token),
+        replaced: None,
         grants: vec![grant],
         expires_at,
         revoked,
@@ -233,6 +236,7 @@ fn bearers_authenticate_callers() {
             account: ACCOUNT,
             environment: None,
             digest: api_token,
+            replaced: None,
             status: ApiTokenStatus::Active,
             expires_at: Timestamp::MAX,
             last_used_at: None,
@@ -340,6 +344,7 @@ fn a_bearer_is_no_pair() {
             id: ManagementTokenId::from_bytes([9; 16]),
             owner: TokenOwner::Account(ACCOUNT),
             digest,
+            replaced: None,
             grants: Vec::new(),
             expires_at: None,
             revoked: false,
