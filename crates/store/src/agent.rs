@@ -38,6 +38,7 @@ const SOURCE: Source<Agent> = Source {
     table: "agent",
     columns: columns!(),
     living: " FROM agent WHERE account_id = $1 AND deleted_at IS NULL",
+    total: None,
     read,
 };
 

@@ -39,6 +39,7 @@ const SOURCE: Source<AgentDeployment> = Source {
     table: "agent_deployment",
     columns: columns!(),
     living: " FROM agent_deployment WHERE account_id = $1 AND deleted_at IS NULL",
+    total: None,
     read,
 };
 

@@ -31,6 +31,7 @@ const SOURCE: Source<ApiToken> = Source {
     table: "api_token",
     columns: columns!(),
     living: " FROM api_token WHERE account_id = $1 AND deleted_at IS NULL",
+    total: Some("SELECT COALESCE(MAX(live), 0) FROM api_token_count WHERE account_id = $1"),
     read,
 };
 
@@ -113,6 +114,22 @@ pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
     Ok(Change { revision, subject })
 }
 
+/// Adds `difference` to the kept count.
+pub(crate) async fn write_count(
+    connection: &mut AnyConnection,
+    account: &AccountId,
+    difference: i64,
+) -> Result<(), Error> {
+    let query = sqlx::query(
+        "INSERT INTO api_token_count (account_id, live) VALUES ($1, $2) \
+         ON CONFLICT (account_id) DO UPDATE SET live = api_token_count.live + excluded.live",
+    )
+    .bind(account.to_string())
+    .bind(difference);
+    query.execute(connection).await?;
+    Ok(())
+}
+
 impl Store {
     /// The API token of this account with this id, unless it was deleted.
     ///
@@ -187,7 +204,9 @@ impl Tx {
         .bind(token.inserted_at.as_micros())
         .bind(token.updated_at.as_micros())
         .bind(revision);
-        self.execute(query, 1).await
+        self.execute(query, 1).await?;
+        self.count_api_tokens_by(token.account, 1);
+        Ok(())
     }
 
     /// Sets an API token's status, and when it was updated.
@@ -224,6 +243,8 @@ impl Tx {
         .bind(account.to_string())
         .bind(at.as_micros())
         .bind(revision);
-        self.execute(query, 1).await
+        self.execute(query, 1).await?;
+        self.count_api_tokens_by(*account, -1);
+        Ok(())
     }
 }

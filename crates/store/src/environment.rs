@@ -45,6 +45,7 @@ const SOURCE: Source<Environment> = Source {
     table: "environment",
     columns: columns!(),
     living: " FROM environment WHERE account_id = $1 AND deleted_at IS NULL",
+    total: None,
     read,
 };
 

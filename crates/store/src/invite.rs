@@ -67,6 +67,7 @@ const SOURCE: Source<Invite> = Source {
     table: "admin_user_invite",
     columns: columns!(),
     living: " FROM admin_user_invite WHERE account_id = $1",
+    total: None,
     read,
 };
 

@@ -124,6 +124,8 @@ pub(crate) struct Source<T> {
     pub(crate) columns: &'static str,
     /// From `FROM` to the last condition, with places for the values.
     pub(crate) living: &'static str,
+    /// Reads the number of rows where it is kept, with the same values; `None` counts them.
+    pub(crate) total: Option<&'static str>,
     pub(crate) read: fn(&AnyRow) -> Result<T, Error>,
 }
 
@@ -136,10 +138,10 @@ impl Store {
         order: &str,
         page: Page,
     ) -> Result<Listed<T>, Error> {
-        let Source { table, columns, living, read } = *source;
+        let Source { table, columns, living, total, read } = *source;
         let mut snapshot = self.snapshot().await?;
-        let query = values.iter().cloned().fold(built(format!("SELECT COUNT(*){living}")), Query::bind);
-        let row = query.fetch_one(&mut *snapshot).await?;
+        let count = total.map_or_else(|| format!("SELECT COUNT(*){living}"), str::to_owned);
+        let row = values.iter().cloned().fold(built(count), Query::bind).fetch_one(&mut *snapshot).await?;
         let total = Columns::of(table, &row).count()?;
         let (limit, offset) = page.bounds();
         let (first, second) = (values.len() + 1, values.len() + 2);

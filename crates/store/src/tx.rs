@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use countersign_token::digest::MacKey;
 use countersign_token::feed::Revision;
+use countersign_token::id::AccountId;
 use countersign_token::service_token::{Owner, ServiceToken};
 use sqlx::AnyConnection;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -14,7 +15,7 @@ use crate::audit::{self, AuditEvent};
 use crate::database::Database;
 use crate::error::Error;
 use crate::row::Columns;
-use crate::service_token;
+use crate::{api_token, service_token};
 
 /// A group of tables that the feed reads, or skips when nothing in it has moved.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +118,7 @@ pub struct Tx {
     /// Service tokens that are still to be inserted, with their revisions: those of a whole batch by few statements.
     service_tokens: Vec<(ServiceToken, i64)>,
     counts: HashMap<Owner, i64>,
+    api_token_counts: HashMap<AccountId, i64>,
     job: Job,
 }
 
@@ -148,6 +150,7 @@ impl Tx {
             events: Vec::new(),
             service_tokens: Vec::new(),
             counts: HashMap::new(),
+            api_token_counts: HashMap::new(),
             job: Job::default(),
         }
     }
@@ -250,6 +253,11 @@ impl Tx {
         self.counts.get(owner).copied().unwrap_or_default()
     }
 
+    /// Counts API tokens that came (or, negative, went) in `account`.
+    pub(crate) fn count_api_tokens_by(&mut self, account: AccountId, difference: i64) {
+        *self.api_token_counts.entry(account).or_default() += difference;
+    }
+
     pub(crate) fn begin_job(&mut self) {
         self.job = Job { events_before: self.events.len(), ..Job::default() };
     }
@@ -288,6 +296,9 @@ impl Tx {
         };
         for (owner, difference) in std::mem::take(&mut self.counts) {
             service_token::write_count(&mut self.connection, &owner, difference).await?;
+        }
+        for (account, difference) in std::mem::take(&mut self.api_token_counts) {
+            api_token::write_count(&mut self.connection, &account, difference).await?;
         }
         let events = std::mem::take(&mut self.events);
         let marker = if events.is_empty() {

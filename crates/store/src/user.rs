@@ -101,6 +101,7 @@ const MEMBERS: Source<User> = Source {
     table: "app_user",
     columns: columns!(),
     living: " FROM app_user WHERE id IN (SELECT user_id FROM membership WHERE account_id = $1)",
+    total: None,
     read,
 };
 

@@ -220,6 +220,7 @@ pub(super) const TABLES: &[Table] = &[
             ("revision", Int),
         ],
     },
+    Table { name: "api_token_count", key: "account_id", columns: &[("account_id", Text), ("live", Int)] },
     Table {
         name: "idempotent_answer",
         key: "account_id, key",

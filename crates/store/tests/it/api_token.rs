@@ -19,6 +19,7 @@ on_both! {
     a_scope_that_does_not_fit_is_said_to_be_so,
     tokens_end_with_their_deployment_agent_or_environment,
     following_equals_loading_equals_the_rules,
+    counts_follow_every_change,
 }
 
 const BY_ID: Order<ApiTokenColumn> = Order { column: ApiTokenColumn::Id, descending: false, nulls: Nulls::Last };
@@ -414,6 +415,10 @@ async fn following_equals_loading_equals_the_rules(world: World) {
             }
             _ => drop(store.sweep_tombstones(at(step - 30)).await.unwrap()),
         }
+        let listed = store.list_api_tokens(&account, &BY_ID, Page::ALL).await.unwrap();
+        let ids: Vec<ApiTokenId> = listed.rows.iter().map(|token| token.id).collect();
+        assert!(ids.iter().eq(rules.keys()), "step {step}: what has ended is listed, what is deleted is not");
+        assert_eq!(listed.total, u64::try_from(rules.len()).unwrap(), "step {step}");
         if choices.below(4) == 0 {
             applied = follow(&store, &index, applied).await;
             let expected: Vec<bool> = every
@@ -433,4 +438,39 @@ async fn following_equals_loading_equals_the_rules(world: World) {
         }
     }
     assert!(every.len() > 50 && rules.values().any(|rule| rule.ended));
+}
+
+async fn counts_follow_every_change(world: World) {
+    let store = world.open().await;
+    let [account, other] = [(); 2].map(|()| AccountId::generate(&world.entropy));
+    let total = async |account: AccountId| {
+        let listed = store.list_api_tokens(&account, &BY_ID, Page::ALL).await.unwrap();
+        assert_eq!(listed.rows.len() as u64, listed.total);
+        listed.total
+    };
+    let [one, two, three] = [(); 3].map(|()| world.api_token(account, ApiTokenScope::Account));
+    let foreign = world.api_token(other, ApiTokenScope::Account);
+    insert(&store, &one).await;
+    let gone = one.id;
+    write!(store, [two, three, foreign], |tx| {
+        tx.insert_api_token(&two).await?;
+        tx.insert_api_token(&foreign).await?;
+        tx.insert_api_token(&three).await?;
+        tx.delete_api_token(&account, &gone, at(4)).await?;
+        tx.record(event("api_token.change", "them"));
+        Ok::<_, Error>(())
+    })
+    .await
+    .unwrap();
+    assert_eq!((total(account).await, total(other).await), (2, 1));
+    // A job that fails has counted nothing.
+    let four = world.api_token(account, ApiTokenScope::Account);
+    let outcome = write!(store, [four], |tx| {
+        tx.insert_api_token(&four).await?;
+        tx.record(event("api_token.change", "them"));
+        tx.delete_api_token(&account, &gone, at(5)).await
+    })
+    .await;
+    assert!(matches!(outcome, Err(Error::Rows { .. })), "{outcome:?}");
+    assert_eq!((total(account).await, total(other).await), (2, 1));
 }

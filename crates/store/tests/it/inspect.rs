@@ -2,6 +2,7 @@
 
 use countersign_store::{Error, Expiring, Options, Schema, Store, Tombstones};
 
+use crate::migration::newest;
 use crate::{World, at, change, event, insert, on_both, try_insert, write};
 
 on_both! {
@@ -27,17 +28,17 @@ async fn a_reader_changes_nothing(world: World) {
         assert!(!world.file().unwrap().exists());
     }
     world.open().await.close().await;
-    assert_eq!(Schema::find(&world.database).await.unwrap(), Schema { found: Some(2), known: 2 });
+    assert_eq!(Schema::find(&world.database).await.unwrap(), Schema { found: Some(newest()), known: newest() });
     let store = Store::connect_reader(options(&world), &world.key).await.unwrap();
     let outcome = try_insert(&store, &world.token(world.owner(), "t", 1)).await;
     assert!(matches!(outcome, Err(Error::Stopped)), "{outcome:?}");
     assert_eq!(store.revision().await.unwrap().get(), 0);
-    world.sql("DELETE FROM countersign_migration WHERE version = 2").await;
+    world.sql("DELETE FROM countersign_migration WHERE version > 1").await;
     let error = Store::connect_reader(options(&world), &world.key).await.expect_err("an old schema");
-    assert!(matches!(error, Error::SchemaOlder { found: 1, known: 2 }), "{error:?}");
+    assert!(matches!(error, Error::SchemaOlder { found: 1, known } if known == newest()), "{error:?}");
     world.sql("INSERT INTO countersign_migration VALUES (99, 'later', 'x')").await;
     let error = Store::connect_reader(options(&world), &world.key).await.expect_err("a new schema");
-    assert!(matches!(error, Error::SchemaNewer { found: 99, known: 2 }), "{error:?}");
+    assert!(matches!(error, Error::SchemaNewer { found: 99, known } if known == newest()), "{error:?}");
 }
 
 async fn versions_and_settings(world: World) {

@@ -8,6 +8,7 @@ use countersign_store::{Database, Error, Options, Store};
 use countersign_token::digest::InstallationKey;
 use tokio_util::task::TaskTracker;
 
+use crate::migration::newest;
 use crate::{World, at, event, insert, on_both, try_insert, write};
 
 on_both! {
@@ -35,7 +36,7 @@ async fn many_can_open_a_new_database_at_once(world: World) {
         opened.await.unwrap().unwrap();
     }
     let versions = world.sql("SELECT version FROM countersign_migration").await;
-    assert_eq!(versions.len(), 2);
+    assert_eq!(versions.len(), crate::migration::versions().len());
     insert(&*world.open().await, &world.token(world.owner(), "t", 1)).await;
 }
 
@@ -63,7 +64,7 @@ async fn a_newer_schema_is_refused(world: World) {
     world.open().await.close().await;
     world.sql("INSERT INTO countersign_migration (version, name, checksum) VALUES (99, 'later', 'x')").await;
     let error = world.try_open().await.map(|_| ()).expect_err("a newer schema");
-    assert!(matches!(error, Error::SchemaNewer { found: 99, known: 2 }), "{error:?}");
+    assert!(matches!(error, Error::SchemaNewer { found: 99, known } if known == newest()), "{error:?}");
     world.sql("DELETE FROM countersign_migration WHERE version = 99").await;
     world.open().await.close().await;
 }
