@@ -149,6 +149,10 @@ pub enum Source {
 }
 
 impl Error {
+    /// Every word of [`Error::kind`].
+    pub const KINDS: [&'static str; 9] =
+        ["conflict", "unavailable", "outcome_unknown", "read_only", "full", "stopped", "setup", "inconsistent", "bug"];
+
     /// A word for the kind of failure, such as `unavailable`: for counting. There are few, and they stay as they are.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -57,7 +57,7 @@ pub use store::Store;
 pub use tx::Tx;
 pub use user::{Membership, User, UserFilter};
 pub use watch::Watch;
-pub use write::{BoxFuture, Distribution, Writer, WriterCounts, Written};
+pub use write::{BoxFuture, Distribution, ErrorCounts, Writer, WriterCounts, Written};
 pub use zone::{Zone, ZoneFilter};
 
 /// A part of a list: `limit` rows after the first `offset`.

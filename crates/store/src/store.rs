@@ -134,7 +134,7 @@ impl Store {
         Ok(Revision::new(Head::read(&mut reader).await?.value))
     }
 
-    /// What the writer has done since the store was opened.
+    /// What the writer has done since the store was opened, and which errors were met.
     pub fn writer_counts(&self) -> &WriterCounts {
         &self.0.counts
     }
@@ -169,13 +169,19 @@ impl Store {
     }
 
     pub(crate) async fn reader(&self) -> Result<PoolConnection<Any>, Error> {
-        Ok(self.0.readers.acquire().await?)
+        self.0.readers.acquire().await.map_err(|error| self.counted(error))
     }
 
     /// A transaction in which all reads see the same moment. It ends when it is dropped.
     pub(crate) async fn snapshot(&self) -> Result<Transaction<'static, Any>, Error> {
         let begin = if self.is_embedded() { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" };
-        Ok(self.0.readers.begin_with(begin).await?)
+        self.0.readers.begin_with(begin).await.map_err(|error| self.counted(error))
+    }
+
+    fn counted(&self, error: sqlx::Error) -> Error {
+        let error = error.into();
+        self.0.counts.errors.count(&error);
+        error
     }
 
     pub(crate) fn database(&self) -> &Database {

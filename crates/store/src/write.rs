@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::row::Columns;
 use crate::tx::{Flushed, Head, Tx};
 
-pub use count::{Distribution, WriterCounts};
+pub use count::{Distribution, ErrorCounts, WriterCounts};
 pub(crate) use own::Own;
 
 /// A future on the heap, as a job returns it.
@@ -264,6 +264,7 @@ impl Lane {
         match self.try_counted(jobs).await {
             Err(Failure::Failed(error)) if is_old && error.is_lost() => {
                 tracing::warn!(%error, "the writer's connection was lost; trying once more on a new one");
+                self.counts.retries.fetch_add(1, Ordering::Relaxed);
                 self.try_counted(jobs).await
             }
             outcome => outcome,
@@ -278,6 +279,9 @@ impl Lane {
             self.counts.batch_micros.count(micros_since(begun_at));
         } else {
             self.counts.failed_batches.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Err(Failure::Failed(error)) = &outcome {
+            self.counts.errors.count(error);
         }
         outcome
     }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::error::Error;
+
 /// What the writer has done since the store was opened. Everything only grows.
 #[derive(Debug)]
 pub struct WriterCounts {
@@ -14,6 +16,28 @@ pub struct WriterCounts {
     /// Batches that were not committed. The jobs of one that a single job spoilt are then run one by one, and each of
     /// these counts as a batch.
     pub failed_batches: AtomicU64,
+    /// Batches that were tried once more, on a new connection.
+    pub retries: AtomicU64,
+    /// Why batches failed, and why no connection could be had to read.
+    pub errors: ErrorCounts,
+}
+
+/// How often there was an error of each kind.
+#[derive(Debug, Default)]
+pub struct ErrorCounts([AtomicU64; Error::KINDS.len()]);
+
+impl ErrorCounts {
+    pub(crate) fn count(&self, error: &Error) {
+        let place = Error::KINDS.iter().position(|kind| *kind == error.kind());
+        if let Some(counter) = place.and_then(|place| self.0.get(place)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Each kind, by its word, and how often it was met.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Error::KINDS.into_iter().zip(&self.0).map(|(kind, counter)| (kind, counter.load(Ordering::Relaxed)))
+    }
 }
 
 /// From a quarter of a millisecond to ten seconds.
@@ -27,6 +51,8 @@ impl WriterCounts {
             batch_micros: Distribution::new(MICROS),
             commit_micros: Distribution::new(MICROS),
             failed_batches: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            errors: ErrorCounts::default(),
         }
     }
 }
@@ -74,6 +100,17 @@ impl<const BOUNDS: usize> Distribution<BOUNDS> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_count_by_their_kind() {
+        let errors = ErrorCounts::default();
+        errors.count(&Error::Stopped);
+        errors.count(&sqlx::Error::PoolTimedOut.into());
+        errors.count(&Error::Unaudited);
+        errors.count(&Error::Rows { expected: 1, actual: 0 });
+        let met: Vec<_> = errors.counts().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(met, [("unavailable", 1), ("stopped", 1), ("bug", 2)]);
+    }
 
     #[test]
     fn a_value_counts_up_to_its_bound() {

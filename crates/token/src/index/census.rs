@@ -102,3 +102,24 @@ impl Index {
         self.shards.iter().map(Shard::size).sum::<usize>() + self.details.size()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_several_states_counts_in_the_one_that_is_named() {
+        let now = Timestamp::from_secs(1_767_225_600);
+        let mut census = Census::default();
+        let ended = |kind| State::new(kind, Some(now));
+        census.note(ended(EntryKind::Api).with(State::REVOKED | State::DISABLED, true), now);
+        census.note(ended(EntryKind::Api).with(State::DISABLED, true), now);
+        census.note(ended(EntryKind::Api), now);
+        census.note(ended(EntryKind::Api).with(State::DELETED, true), now);
+        census.note(State::new(EntryKind::Management, None), now);
+        let api_tokens = Count { active: 0, disabled: 1, revoked: 1, expired: 1, ending: [0; 3] };
+        let management_tokens = Count { active: 1, ..Count::default() };
+        assert_eq!(census, Census { api_tokens, management_tokens, ..Census::default() });
+        assert_eq!(census.and(census).api_tokens.expired, 2);
+    }
+}

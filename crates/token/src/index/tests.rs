@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use super::{DELETIONS_KEPT, Index, SeenMark, SeenSubject, State};
+use super::{Census, Count, DELETIONS_KEPT, Index, SeenMark, SeenSubject, State};
 use crate::api_token::ApiTokenStatus;
 use crate::credential::Credential;
 use crate::demand::Demand;
@@ -149,10 +149,10 @@ fn marks_outlast_the_table_that_they_were_set_in() {
     assert_eq!(index.last_seen(&client_id), Some(NOW));
     assert_eq!(drained(), []);
     // Set in a table that is replaced already.
-    let replaced = shard.load();
+    let replaced = index.shards.read(hash);
     index.rebuild(&mut shard.write());
     let later = Timestamp::from_secs(NOW.as_secs() + 1);
-    shard.mark_seen_in(replaced, hash, verified.handle.number, u32::try_from(later.as_secs()).unwrap());
+    index.shards.mark_seen_in(replaced, hash, verified.handle.number, u32::try_from(later.as_secs()).unwrap());
     assert_eq!(index.last_seen(&client_id), Some(later));
     assert_eq!(drained(), [later]);
 }
@@ -182,7 +182,7 @@ fn an_entry_and_its_record_change_together() {
     apply(&index, 1, service_token(client_id, digest, false));
     let Decision::Allow(verified) = admits(&index, client_id, "x") else { panic!("refused") };
     let place = index.place_of_client(&client_id);
-    let entry = place.table.as_ref().unwrap().find(place.hash, place.key).0.unwrap();
+    let entry = place.held.table().unwrap().find(place.hash, place.key).unwrap();
     thread::scope(|scope| {
         // While somebody reads the record, a change of it waits: so must whoever reads the entry then.
         index.look(verified.handle, |record| {
@@ -365,4 +365,36 @@ fn a_bearer_is_no_pair() {
     let unknown = Credential::UnknownPair { secret: Cow::Borrowed("x") };
     let demand = Demand::default().with_account(&index, &ACCOUNT);
     assert!(matches!(verify(&index, &unknown, &demand, NOW), Decision::Refuse(_)), "an ill-formed id is not id zero");
+}
+
+#[test]
+fn a_census_counts_each_credential_where_it_would_be_refused() {
+    let index = index();
+    let day = 24 * 3600;
+    let at = |days: i64| Some(Timestamp::from_secs(NOW.as_secs() + days * day));
+    // Whether it is enabled, when it ends, and whether it is deleted.
+    let tokens = [
+        (true, None, false),
+        (true, at(7), false),
+        (true, at(8), false),
+        (true, at(14), false),
+        (true, at(30), false),
+        (true, at(31), false),
+        (true, at(0), false),
+        (false, at(-1), false),
+        (false, None, false),
+        (true, None, true),
+    ];
+    for (number, (enabled, expires_at, deleted)) in (1..).zip(tokens) {
+        let client_id = ClientId::from_bytes([number; 16]);
+        let mut subject = service_token(client_id, index.digest_key().pair(&client_id, "s"), deleted);
+        if let Subject::ServiceToken { enabled: is_enabled, expires_at: ends_at, .. } = &mut subject {
+            (*is_enabled, *ends_at) = (enabled, expires_at);
+        }
+        apply(&index, number.into(), subject);
+    }
+    let census = index.census(NOW).fold(Census::default(), Census::and);
+    let service_tokens = Count { active: 6, disabled: 2, revoked: 0, expired: 1, ending: [1, 3, 4] };
+    assert_eq!(census, Census { service_tokens, ..Census::default() });
+    assert!(index.size() >= 10 * size_of::<super::Entry>(), "{}", index.size());
 }
