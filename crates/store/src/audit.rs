@@ -1,8 +1,14 @@
 //! The audit log: one row an event, chained by macs.
 //!
 //! Whoever can write the database can't forge an event, change one, or take one out of the middle without the
-//! installation key. Cutting the end off is seen because the counter's row holds the last event's number and mac; putting
-//! the whole database back to an earlier state is not.
+//! installation key. The counter's row holds the last event's number and mac, so that an end which is cut off by accident
+//! is seen. Whoever puts that row back too, or the whole database, is found out by [`AuditHead`]s kept elsewhere.
+
+mod anchor;
+mod filter;
+mod head;
+mod key;
+mod verify;
 
 use std::sync::LazyLock;
 
@@ -15,8 +21,11 @@ use sqlx::any::AnyRow;
 use crate::bulk::{Binding, Bulk};
 use crate::error::Error;
 use crate::row::Columns;
-use crate::store::Store;
-use crate::tx::{Head, built};
+use crate::tx::Head;
+
+pub use self::filter::{AuditFilter, AuditPages, Network, NetworkError};
+pub use self::head::{AuditHead, ChainMac, ChainMacError};
+pub use self::verify::{AuditChain, AuditMark, ChainBreak, ChainProblem, MarkBreak, MarkProblem};
 
 /// Who did something.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,57 +84,8 @@ pub struct RecordedEvent {
     pub request_id: Option<String>,
     /// A JSON object.
     pub detail: String,
-}
-
-/// Which events to list. The default is all.
-#[derive(Clone, Debug, Default)]
-pub struct AuditFilter {
-    /// Only those that concern this account.
-    pub account: Option<AccountId>,
-    /// Only those done to the thing with this id.
-    pub subject_id: Option<String>,
-    /// Only those with exactly this action.
-    pub action: Option<String>,
-    /// Only those after this place in the log.
-    pub after: i64,
-}
-
-/// What [`Store::verify_audit_chain`] has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditChain {
-    /// How many events are in order, from the first on.
-    pub events: u64,
-    /// Where the chain breaks, if it does.
-    pub broken: Option<ChainBreak>,
-}
-
-/// Where and how the chain breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChainBreak {
-    /// The first place in the log where something is wrong.
-    pub seq: i64,
-    /// What is wrong there.
-    pub problem: ChainProblem,
-}
-
-/// What can be wrong with the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChainProblem {
-    /// The event is not there, and later ones are.
-    #[error("the event is missing")]
-    Missing,
-    /// The event, or the one before it, is not what was recorded.
-    #[error("the event is not what was recorded")]
-    Changed,
-    /// The log ends before its recorded end.
-    #[error("the log ends here, before its recorded end")]
-    CutOff,
-    /// There are events after the recorded end.
-    #[error("the event comes after the recorded end of the log")]
-    Added,
-    /// The log should end with this event, and its recorded end is another one.
-    #[error("the recorded end of the log is another event")]
-    EndDiffers,
+    /// The mac of this event and all before it.
+    pub mac: ChainMac,
 }
 
 macro_rules! columns {
@@ -133,6 +93,8 @@ macro_rules! columns {
         "seq, at, actor_kind, actor_id, action, subject_kind, subject_id, account_id, address, request_id, detail, mac"
     };
 }
+
+use columns;
 
 static INSERT: LazyLock<Bulk> =
     LazyLock::new(|| Bulk::new(concat!("INSERT INTO audit_event (", columns!(), ") VALUES"), 12, ""));
@@ -211,9 +173,9 @@ impl<'e> Canonical<'e> {
     }
 }
 
-fn read(row: &AnyRow) -> Result<(RecordedEvent, &[u8]), Error> {
+fn read(row: &AnyRow) -> Result<RecordedEvent, Error> {
     let mut columns = Columns::of("audit_event", row);
-    let event = RecordedEvent {
+    Ok(RecordedEvent {
         seq: columns.int()?,
         at: columns.time()?,
         actor_kind: columns.text()?.to_owned(),
@@ -225,111 +187,8 @@ fn read(row: &AnyRow) -> Result<(RecordedEvent, &[u8]), Error> {
         address: columns.text_if_any()?.map(str::to_owned),
         request_id: columns.text_if_any()?.map(str::to_owned),
         detail: columns.text()?.to_owned(),
-    };
-    Ok((event, columns.bytes()?))
-}
-
-impl Store {
-    /// Up to `limit` events in the order of the log, starting after `filter.after`.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read.
-    pub async fn list_audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<RecordedEvent>, Error> {
-        self.list_events(filter, limit, false).await
-    }
-
-    /// The newest `limit` events that match, in the order of the log.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read.
-    pub async fn list_newest_audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<RecordedEvent>, Error> {
-        let mut events = self.list_events(filter, limit, true).await?;
-        events.reverse();
-        Ok(events)
-    }
-
-    async fn list_events(&self, filter: &AuditFilter, limit: u32, newest: bool) -> Result<Vec<RecordedEvent>, Error> {
-        // Each condition is there or not, so that the index of the one that is there serves the list.
-        let mut sql = String::from(concat!("SELECT ", columns!(), " FROM audit_event WHERE seq > $1"));
-        let mut place = 2;
-        let account = filter.account.map(|account| account.to_string());
-        let conditions =
-            [("account_id", account), ("subject_id", filter.subject_id.clone()), ("action", filter.action.clone())];
-        for (column, _) in conditions.iter().filter(|(_, value)| value.is_some()) {
-            place += 1;
-            sql.push_str(&format!(" AND {column} = ${place}"));
-        }
-        sql.push_str(if newest { " ORDER BY seq DESC LIMIT $2" } else { " ORDER BY seq LIMIT $2" });
-        let mut query = built(sql).bind(filter.after).bind(i64::from(limit));
-        for value in conditions.into_iter().filter_map(|(_, value)| value) {
-            query = query.bind(value);
-        }
-        let mut reader = self.reader().await?;
-        let rows = query.fetch_all(&mut *reader).await?;
-        rows.iter().map(|row| read(row).map(|(event, _)| event)).collect()
-    }
-
-    /// Walks the whole log and computes each mac again, and tells `progress` now and then how many events it has seen.
-    /// Stops at the first place where something is wrong.
-    ///
-    /// # Errors
-    ///
-    /// When the database can't be read. A broken chain is a finding, not an error.
-    pub async fn verify_audit_chain(&self, progress: &mut (dyn FnMut(u64) + Send)) -> Result<AuditChain, Error> {
-        const ROWS_AT_ONCE: i64 = 1000;
-        let mut snapshot = self.snapshot().await?;
-        let head = Head::read(&mut snapshot).await?;
-        let mut seq = 0;
-        let mut mac = Vec::new();
-        loop {
-            let rows =
-                sqlx::query(concat!("SELECT ", columns!(), " FROM audit_event WHERE seq > $1 ORDER BY seq LIMIT $2"))
-                    .bind(seq)
-                    .bind(ROWS_AT_ONCE)
-                    .fetch_all(&mut *snapshot)
-                    .await?;
-            if rows.is_empty() {
-                break;
-            }
-            for row in &rows {
-                let next = seq + 1;
-                let problem = match read(row) {
-                    // What can't be read is not what was written.
-                    Err(Error::Inconsistent { .. }) => Some(ChainProblem::Changed),
-                    Err(error) => return Err(error),
-                    Ok((event, _)) if event.seq != next => Some(ChainProblem::Missing),
-                    Ok((event, recorded)) => {
-                        let account = event.account.map(|account| account.to_string());
-                        mac = Canonical::of(&event, account.as_deref()).mac(self.audit_key(), &mac).to_vec();
-                        if mac != recorded {
-                            Some(ChainProblem::Changed)
-                        } else if next > head.audit_seq {
-                            Some(ChainProblem::Added)
-                        } else if next == head.audit_seq && mac != head.audit_mac {
-                            Some(ChainProblem::EndDiffers)
-                        } else {
-                            None
-                        }
-                    }
-                };
-                if let Some(problem) = problem {
-                    return Ok(broken(seq, next, problem));
-                }
-                seq = next;
-            }
-            progress(seq.unsigned_abs());
-        }
-        if seq < head.audit_seq {
-            return Ok(broken(seq, seq + 1, ChainProblem::CutOff));
-        }
-        Ok(AuditChain { events: seq.unsigned_abs(), broken: None })
-    }
-}
-
-fn broken(events: i64, seq: i64, problem: ChainProblem) -> AuditChain {
-    AuditChain { events: events.unsigned_abs(), broken: Some(ChainBreak { seq, problem }) }
+        mac: columns.chain_mac()?,
+    })
 }
 
 #[cfg(test)]
@@ -351,6 +210,7 @@ mod tests {
             address: Some("::1".to_owned()),
             request_id: Some("r".to_owned()),
             detail: "{}".to_owned(),
+            mac: ChainMac::from_bytes([0; 32]),
         };
         let mac = |event: &RecordedEvent| {
             let account = event.account.map(|account| account.to_string());

@@ -40,7 +40,10 @@ pub use account::{Account, AccountFilter};
 pub use agent::Agent;
 pub use agent_deployment::AgentDeployment;
 pub use answer::Answer;
-pub use audit::{AuditActor, AuditChain, AuditEvent, AuditFilter, ChainBreak, ChainProblem, RecordedEvent};
+pub use audit::{
+    AuditActor, AuditChain, AuditEvent, AuditFilter, AuditHead, AuditMark, AuditPages, ChainBreak, ChainMac,
+    ChainMacError, ChainProblem, MarkBreak, MarkProblem, Network, NetworkError, RecordedEvent,
+};
 pub use database::{Database, Options};
 pub use environment::Environment;
 pub use error::{Error, Source};

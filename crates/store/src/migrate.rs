@@ -31,6 +31,12 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0002_api_tokens.sql"),
     },
     Migration {
+        version: 4,
+        name: "audit",
+        sqlite: include_str!("../migrations/sqlite/0004_audit.sql"),
+        postgres: include_str!("../migrations/postgres/0004_audit.sql"),
+    },
+    Migration {
         version: 5,
         name: "api_token_count",
         sqlite: include_str!("../migrations/sqlite/0005_api_token_count.sql"),

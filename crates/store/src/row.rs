@@ -8,6 +8,7 @@ use countersign_token::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{Column as _, Row as _};
 
+use crate::audit::ChainMac;
 use crate::error::Error;
 
 /// A row of `table`, read from left to right. What can't be read is [`Error::Inconsistent`], which names the place.
@@ -141,6 +142,10 @@ impl<'r> Columns<'r> {
     /// A text that is a value of `T`, or empty for none.
     pub(crate) fn parse_unless_empty<T>(&mut self) -> Result<Option<T>, Error>
     where
+    pub(crate) fn chain_mac(&mut self) -> Result<ChainMac, Error> {
+        self.digest().map(|bytes| ChainMac::from_bytes(*bytes.as_bytes()))
+    }
+
         T: FromStr<Err: Display>,
     {
         match self.text()? {

@@ -252,3 +252,4 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
 ];
+    Table { name: "audit_anchor", key: "one", columns: &[("one", Int), ("seq", Int), ("mac", Bytes), ("seal", Bytes)] },
