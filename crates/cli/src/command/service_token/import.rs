@@ -2,6 +2,8 @@
 
 mod csv;
 mod file;
+#[cfg(test)]
+mod property;
 
 use std::fs::File;
 use std::io::{self, Read};
