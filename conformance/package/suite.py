@@ -97,7 +97,8 @@ class Contents(unittest.TestCase):
             "/usr/share/zsh/vendor-completions/_countersign": "-rw-r--r--",
             "/usr/share/fish/vendor_completions.d/countersign.fish": "-rw-r--r--",
             **{doc + name: "-rw-r--r--" for name in ("changelog.gz", "changelog.Debian.gz", "copyright", "notices.gz",
-                                                     "sbom.cdx.json")}})
+                                                     "sbom.cdx.json", "examples/grafana.json",
+                                                     "examples/alerts.yml")}})
         self.assertEqual((self.root / "DEBIAN/conffiles").read_text(), "/etc/countersign/countersign.toml\n")
         output("md5sum", "--check", "--quiet", "DEBIAN/md5sums", cwd=self.root)
 

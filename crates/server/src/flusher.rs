@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countersign_store::Store;
@@ -24,12 +25,14 @@ pub struct Flusher {
     /// Marks that the index has handed out and the store has not got. A newer mark of the same token replaces an older one,
     /// so what waits is bounded by the number of tokens.
     waiting: Arc<Mutex<HashMap<SeenSubject, Timestamp>>>,
+    /// How many these are, for whoever must not wait.
+    backlog: Arc<AtomicUsize>,
 }
 
 impl Flusher {
     /// A flusher that has carried nothing yet.
     pub fn new(store: Store, index: Arc<Index>) -> Self {
-        Self { store, index, waiting: Arc::default() }
+        Self { store, index, waiting: Arc::default(), backlog: Arc::default() }
     }
 
     /// Writes marks until `stop`, and what is left once more then.
@@ -53,6 +56,7 @@ impl Flusher {
             waiting.insert(mark.subject, mark.at);
         });
         while !waiting.is_empty() {
+            self.backlog.store(waiting.len(), Ordering::Relaxed);
             let batch: Vec<SeenMark> =
                 waiting.iter().take(BATCH).map(|(&subject, &at)| SeenMark { subject, at }).collect();
             if let Err(error) = self.store.record_seen(&batch).await {
@@ -64,5 +68,11 @@ impl Flusher {
                 waiting.remove(&mark.subject);
             }
         }
+        self.backlog.store(0, Ordering::Relaxed);
+    }
+
+    /// How many marks the store has not taken yet, of those that were to be written.
+    pub fn backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
     }
 }

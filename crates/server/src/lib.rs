@@ -6,6 +6,7 @@
 
 mod body;
 pub mod caller;
+pub mod census;
 pub mod cloudflare;
 pub mod config;
 mod connect;

@@ -19,13 +19,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::census;
 use crate::config::{Settings, Stale, TlsFiles};
 use crate::flusher::Flusher;
 use crate::follower::{Follower, Promise};
 use crate::gate::{Gate, listener};
 use crate::limit::Limits;
 use crate::management::{self, App};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sources};
 use crate::ops::pages::Pages;
 use crate::ops::{Node, Ops};
 use crate::sweeper;
@@ -101,7 +102,7 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Background {
     tasks: Tasks,
-    /// Of the flusher and the sweeper.
+    /// Of the flusher, the sweeper and the census.
     flusher: CancellationToken,
     follower: CancellationToken,
 }
@@ -110,6 +111,7 @@ const WRITER: &str = "writer";
 const FOLLOWER: &str = "follower";
 const FLUSHER: &str = "flusher";
 const SWEEPER: &str = "sweeper";
+const CENSUS: &str = "census";
 const MANAGEMENT: &str = "management";
 const GATE: &str = "gate";
 
@@ -198,7 +200,22 @@ impl Server {
             Ok(())
         });
 
-        let metrics = Arc::new(Metrics::new(Arc::clone(&index), Arc::clone(&freshness), handle.clone(), clock.clone()));
+        let census = census::Latest::default();
+        let count = census::run(Arc::clone(&index), clock.clone(), census.clone(), background.flusher.clone());
+        background.tasks.spawn(CENSUS, async {
+            count.await;
+            Ok(())
+        });
+        let metrics = Arc::new(Metrics::new(Sources {
+            store: store.clone(),
+            index: Arc::clone(&index),
+            freshness: Arc::clone(&freshness),
+            follower: handle.clone(),
+            flusher: flusher.clone(),
+            census,
+            tls: certificates.listeners(),
+            clock: clock.clone(),
+        }));
         let gate = Gate::new(
             Arc::clone(&index),
             Arc::clone(&freshness),
@@ -252,7 +269,9 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let connections = Stop::default();
         let mut background = self.background;
-        let errors = &self.metrics.accept_errors;
+        let errors = &self.metrics.accept_errors.clone();
+        // They hold the store, and the writer ends when nobody does.
+        drop(self.metrics);
         let management = http::serve(self.management, self.router, CONNECTION, connections.clone(), errors.clone());
         background.tasks.spawn(MANAGEMENT, management);
         let options = listener::Options { threads: self.gate_threads, http: CONNECTION };
@@ -285,6 +304,7 @@ impl Background {
         self.flusher.cancel();
         outcomes.push(self.tasks.finish(FLUSHER, FINISH_TIMEOUT).await);
         outcomes.push(self.tasks.finish(SWEEPER, FINISH_TIMEOUT).await);
+        outcomes.push(self.tasks.finish(CENSUS, FINISH_TIMEOUT).await);
         self.follower.cancel();
         outcomes.push(self.tasks.finish(FOLLOWER, FINISH_TIMEOUT).await);
         // It ends by itself now that nobody holds the store any more.
@@ -310,6 +330,12 @@ impl Certificates {
             }
         };
         Ok(Self { management: load(&settings.tls, MANAGEMENT)?, gate: load(&settings.gate_tls, GATE)? })
+    }
+
+    /// The listeners that have one, by their names.
+    fn listeners(&self) -> Vec<(&'static str, Arc<Tls>)> {
+        let named = [(MANAGEMENT, &self.management), (GATE, &self.gate)];
+        named.into_iter().filter_map(|(name, tls)| Some((name, Arc::clone(tls.as_ref()?)))).collect()
     }
 
     /// Reads them again. One that can't be used stays as it was, and the log says why.

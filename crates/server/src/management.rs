@@ -1,5 +1,6 @@
 //! The management listener: the dialects, the health endpoints, and what every answer has in common.
 
+pub mod access;
 pub(crate) mod openapi;
 
 use std::any::Any;
@@ -7,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Request, State};
-use axum::middleware::{self, Next};
+use axum::extract::{FromRequestParts, State};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use countersign_token::entropy::Entropy;
@@ -16,10 +17,10 @@ use countersign_token::feed::Freshness;
 use countersign_token::index::Index;
 use countersign_token::time::Clock;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
-use tracing::Instrument as _;
 
+use self::access::{Api, RequestId};
 use crate::body;
 use crate::caller::Origin;
 use crate::cloudflare;
@@ -29,11 +30,6 @@ use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::prefactor;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Older Go clients show this header in their errors, and no other.
-const RAY: HeaderName = HeaderName::from_static("cf-ray");
 
 /// What the management listener's handlers share.
 #[derive(Clone, Debug)]
@@ -72,10 +68,6 @@ pub(crate) fn peer_address(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<Peer>().map(|Peer(address)| address.ip())
 }
 
-/// A request's id: given by the client or made here.
-#[derive(Clone, Debug)]
-struct RequestId(String);
-
 /// Everything that the management listener serves.
 pub fn router(app: App) -> Router {
     let health = Router::new()
@@ -93,16 +85,19 @@ pub fn router(app: App) -> Router {
             answer()
         })
     };
+    let note = |api| middleware::from_fn_with_state(api, access::note_route);
     let prefactor = prefactor::router(app.clone())
+        .layer(note(Api::Prefactor))
         .layer(middleware::from_fn(body::arrive))
         .layer(catch(|| prefactor::Error::Internal.into_response()));
     cloudflare::router(app.clone())
-        .merge(connect::router(app.clone()))
-        .merge(health)
+        .layer(note(Api::Cloudflare))
+        .merge(connect::router(app.clone()).layer(note(Api::Page)))
+        .merge(health.layer(note(Api::Own)))
         .layer(middleware::from_fn(body::arrive))
         .layer(catch(|| cloudflare::Error::Internal.into_response()))
         .nest_service(prefactor::PREFIX, prefactor)
-        .layer(middleware::from_fn_with_state(app, accompany))
+        .layer(middleware::from_fn_with_state(app, access::accompany))
 }
 
 async fn livez() -> &'static str {

@@ -77,6 +77,12 @@ impl Watched {
         }
     }
 
+    /// How many nodes have been heard of within `bound` before `now`.
+    pub fn live(&self, now: BootTime, bound: Duration) -> usize {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.values().filter(|(_, since)| now.duration_since(*since) < bound).count()
+    }
+
     /// How long `node` has been silent at `now`, zero if it was never noted.
     pub fn silent_for(&self, node: &Node, now: BootTime) -> Duration {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,6 +159,7 @@ mod tests {
         watched.note(std::slice::from_ref(&node), at(100));
         watched.note(std::slice::from_ref(&node), at(103));
         assert_eq!(watched.silent_for(&node, at(104)), Duration::from_secs(4));
+        assert_eq!([5, 4].map(|bound| watched.live(at(104), Duration::from_secs(bound))), [1, 0]);
         node.heartbeat += 1;
         assert_eq!(watched.silent_for(&node, at(104)), Duration::ZERO);
         watched.note(std::slice::from_ref(&node), at(105));

@@ -8,11 +8,13 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
 use countersign_token::secret::Secret;
+use countersign_token::time::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -25,6 +27,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::config::TlsFiles;
 
+mod validity;
+
 /// A bundle of all public authorities has about 200 KiB; a device or another file named by mistake must not fill the
 /// memory.
 const FILE_MAX: u64 = 4 << 20;
@@ -34,18 +38,38 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// The certificate of a listener, and whom it lets connect.
 #[derive(Debug)]
-pub struct Tls(ArcSwap<ServerConfig>);
+pub struct Tls {
+    identity: ArcSwap<Identity>,
+    failures: AtomicU64,
+}
+
+/// What was read of the files.
+#[derive(Debug)]
+struct Identity {
+    config: Arc<ServerConfig>,
+    expires_at: Option<Timestamp>,
+}
 
 impl Tls {
     /// Reads the files. An error says which one can't be used, and why.
     pub fn load(files: &TlsFiles) -> anyhow::Result<Self> {
-        Ok(Self(ArcSwap::from_pointee(read(files)?)))
+        Ok(Self { identity: ArcSwap::from_pointee(read(files)?), failures: AtomicU64::new(0) })
     }
 
     /// Reads the files again, for connections that come from now on. After an error everything is as before.
     pub fn reload(&self, files: &TlsFiles) -> anyhow::Result<()> {
-        self.0.store(Arc::new(read(files)?));
+        self.identity.store(Arc::new(read(files)?));
         Ok(())
+    }
+
+    /// The last second in which the certificate is valid; `None` if that can't be read from it.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.identity.load().expires_at
+    }
+
+    /// How many handshakes have failed or have taken too long.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// Shakes hands, if the client does its part within `patience`.
@@ -53,25 +77,22 @@ impl Tls {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let handshake = TlsAcceptor::from(self.0.load_full()).accept(io);
+        let handshake = TlsAcceptor::from(Arc::clone(&self.identity.load().config)).accept(io);
         match tokio::time::timeout(patience, handshake).await {
-            Ok(Ok(stream)) => Some(stream),
+            Ok(Ok(stream)) => return Some(stream),
             // Anybody can provoke this as often as they like, so that it is not for every log.
-            Ok(Err(error)) => {
-                tracing::debug!(error = %error, "a TLS handshake failed");
-                None
-            }
-            Err(_elapsed) => {
-                tracing::debug!("a TLS handshake did not end in time");
-                None
-            }
+            Ok(Err(error)) => tracing::debug!(error = %error, "a TLS handshake failed"),
+            Err(_elapsed) => tracing::debug!("a TLS handshake did not end in time"),
         }
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        None
     }
 }
 
-fn read(files: &TlsFiles) -> anyhow::Result<ServerConfig> {
+fn read(files: &TlsFiles) -> anyhow::Result<Identity> {
     let TlsFiles { certificate, key, client_ca } = files;
     let chain = read_certificates(certificate)?;
+    let expires_at = chain.first().and_then(|own| validity::not_after(own));
     let private = read_key(key)?;
     // Named here, and not installed for the whole process: several servers live in one.
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -101,7 +122,7 @@ fn read(files: &TlsFiles) -> anyhow::Result<ServerConfig> {
         error => anyhow!("the certificate {certificate} can't be used with the key {key}: {error}"),
     })?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
-    Ok(config)
+    Ok(Identity { config: Arc::new(config), expires_at })
 }
 
 fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::Error;
 use crate::caller::Caller;
-use crate::management::{App, peer_address};
+use crate::management::{App, access, peer_address};
 
 const KEY: HeaderName = HeaderName::from_static("x-auth-key");
 const EMAIL: HeaderName = HeaderName::from_static("x-auth-email");
@@ -50,7 +50,10 @@ impl<'h> Presented<'h> {
         }
         let caller = self.find_caller(app);
         match &caller {
-            Ok(caller) => app.limits.admit(caller, app.clock.boot())?,
+            Ok(caller) => {
+                access::note_caller(&parts.extensions, caller);
+                app.limits.admit(caller, app.clock.boot())?;
+            }
             Err(_wrong) => app.limits.fail(peer_address(parts), app.clock.boot())?,
         }
         caller

@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use super::Error;
 use crate::caller::{Caller, Permit, Place, Right};
-use crate::management::App;
+use crate::management::{App, access};
 
 /// The account or the zone that a path names, well-formed. Whether it exists is nobody's business who lacks the right.
 #[derive(Debug)]
@@ -68,7 +68,9 @@ impl<R: Right> FromRequestParts<App> for Permit<R> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Error> {
         let Scope(place) = Scope::from_request_parts(parts, app).await?;
         let caller = Caller::from_request_parts(parts, app).await?;
-        Ok(caller.permit(&app.index, place)?)
+        let permit = caller.permit::<R>(&app.index, place)?;
+        access::note_account(&parts.extensions, permit.account());
+        Ok(permit)
     }
 }
 

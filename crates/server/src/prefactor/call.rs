@@ -19,7 +19,7 @@ use super::query;
 use super::sorting::Columns;
 use crate::body::{Arrived, Unread};
 use crate::caller::{Administer, Caller, Origin, Permit, Place};
-use crate::management::App;
+use crate::management::{App, access};
 use crate::ops::{IdempotencyKey, Intent, Outcome, Reply};
 
 /// A call of an operation, by a request or by an item of a bulk call.
@@ -45,6 +45,8 @@ pub(super) async fn serve(app: App, operation: &'static Operation, request: Requ
     let (mut parts, _) = request.into_parts();
     let Ok(origin) = Origin::from_request_parts(&mut parts, &()).await;
     let mut call = Call::new(app, operation, Shown::from_headers(&parts.headers), origin)?;
+    access::note_caller(&parts.extensions, &call.caller);
+    access::note_account(&parts.extensions, call.account);
     let mut query = query::parse(parts.uri.query().unwrap_or_default())?;
     let keys = idempotency::beside_the_body(&mut query, &parts.headers);
     if operation.reads() {

@@ -127,7 +127,10 @@ fn the_health_endpoints_are_plain() {
         assert!(metrics.ends_with("# EOF\n"), "{metrics}");
         world.issue_default().await;
         let metrics = world.plain("/metrics").await.1;
-        assert!(metrics.contains("countersign_management_requests_total{status=\"2xx\"}"), "{metrics}");
+        assert!(
+            metrics.contains("route=\"/client/v4/accounts/{account_id}/access/service_tokens\",status=\"2xx\"} 1\n"),
+            "{metrics}"
+        );
     });
 }
 

@@ -24,7 +24,7 @@ async fn ask_http2<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: I, pa
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn ask_http1(mut io: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> (u16, String) {
+pub(super) async fn ask_http1(mut io: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     io.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use axum::Router;
 use countersign_server::caller::{Administer, Caller, Origin, Permit, Place};
+use countersign_server::census;
 use countersign_server::config::Stale;
 use countersign_server::flusher::Flusher;
 use countersign_server::follower::{Follower, Promise};
 use countersign_server::gate::Gate;
 use countersign_server::management::{self, App};
-use countersign_server::metrics::Metrics;
+use countersign_server::metrics::{Metrics, Sources};
 use countersign_server::ops::pages::Pages;
 use countersign_server::ops::{Node, Ops};
 use countersign_store::{NodeId, Options, Store};
@@ -143,7 +144,16 @@ impl World {
         let stop_flusher = CancellationToken::new();
         let flusher = Flusher::new(store.clone(), Arc::clone(&index));
         let flushing = tasks.spawn(flusher.clone().run(stop_flusher.clone()));
-        let metrics = Arc::new(Metrics::new(Arc::clone(&index), Arc::clone(&freshness), handle.clone(), clock.clone()));
+        let metrics = Arc::new(Metrics::new(Sources {
+            store: store.clone(),
+            index: Arc::clone(&index),
+            freshness: Arc::clone(&freshness),
+            follower: handle.clone(),
+            flusher: flusher.clone(),
+            census: census::Latest::default(),
+            tls: Vec::new(),
+            clock: clock.clone(),
+        }));
         let gate = Gate::new(
             Arc::clone(&index),
             Arc::clone(&freshness),
