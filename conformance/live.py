@@ -77,10 +77,11 @@ class Lines:
 class Postgres:
     """A throw-away PostgreSQL from the installed binaries, on a private socket, as the postgres user when we are root."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, durable=False):
         self._user = "postgres" if os.geteuid() == 0 else None
         self._directory = pathlib.Path(directory)
-        self._process = None
+        self._durability = [] if durable else ["-c", "fsync=off"]
+        self.process = None
 
     @staticmethod
     def programs():
@@ -109,10 +110,10 @@ class Postgres:
             capture_output=True, text=True, check=False, **options)
         if made.returncode != 0:
             raise Misbehaved(f"initdb failed: {made.stderr}")
-        self._process = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-k", self._directory, "-c", "listen_addresses=", "-c", "fsync=off"],
+        self.process = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-k", self._directory, "-c", "listen_addresses=", *self._durability],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
-        lines = Lines(self._process.stderr)
+        lines = Lines(self.process.stderr)
         said = []
         while (line := lines.next(START_SECONDS)) is not None:
             said.append(line)
@@ -124,14 +125,14 @@ class Postgres:
         return f"postgres://countersign@localhost/postgres?host={self._directory}"
 
     def stop(self):
-        if self._process and self._process.poll() is None:
+        if self.process and self.process.poll() is None:
             # SIGINT is PostgreSQL's fast shutdown.
-            self._process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGINT)
             try:
-                self._process.wait(STOP_SECONDS)
+                self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                self.process.kill()
+                self.process.wait()
 
 
 class Countersign:
