@@ -15,6 +15,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -31,9 +32,13 @@ use countersign_token::service_token::Owner;
 use countersign_token::time::Timestamp;
 use countersign_token::verify::{Decision, verify};
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Short batches, of which most run undisturbed even where a machine is shared.
 const BATCH: usize = 1_000;
-const ROUNDS: usize = 3_001;
+const ROUNDS: usize = 2_000;
 const SECRET_LENGTH: usize = 51;
 /// Bearers are long: of a larger index only so many are presented, which is more than any cache holds.
 const BEARERS_MAX: usize = 1_000_000;
@@ -106,29 +111,41 @@ struct Row {
 
 type Map = RwLock<Arc<HashMap<ClientId, Row>>>;
 
-fn fill(presented: &Presented<ClientId>, key: &DigestKey, entropy: &Entropy) -> (Index, Map) {
+fn change(presented: &Presented<ClientId>, token: usize, key: &DigestKey, revision: i64) -> Change {
+    let client_id = *presented.ids.get(token).unwrap();
+    let subject = Subject::ServiceToken {
+        id: ServiceTokenId::from_bytes(*client_id.as_bytes()),
+        owner: Owner { account: ACCOUNT, zone: None },
+        client_id,
+        name: "a service token".to_owned(),
+        digest: key.pair(&client_id, presented.text(token)),
+        previous: None,
+        enabled: true,
+        expires_at: Some(Timestamp::MAX),
+        last_seen_at: None,
+        deleted: false,
+    };
+    Change { revision: Revision::new(revision), subject }
+}
+
+fn fill(presented: &Presented<ClientId>, key: &DigestKey, entropy: &Entropy) -> Index {
     let tokens = presented.ids.len();
     let index = Index::with_capacity(key.clone(), entropy, tokens);
-    let mut map = HashMap::with_capacity(tokens);
     for (revision, token) in (1..).zip(scattered(tokens)) {
+        index.apply(&change(presented, token, key, revision));
+    }
+    index
+}
+
+fn fill_map(presented: &Presented<ClientId>, key: &DigestKey) -> Map {
+    let tokens = presented.ids.len();
+    let mut map = HashMap::with_capacity(tokens);
+    for token in scattered(tokens) {
         let client_id = *presented.ids.get(token).unwrap();
         let digest = key.pair(&client_id, presented.text(token));
-        let subject = Subject::ServiceToken {
-            id: ServiceTokenId::from_bytes(*client_id.as_bytes()),
-            owner: Owner { account: ACCOUNT, zone: None },
-            client_id,
-            name: "a service token".to_owned(),
-            digest,
-            previous: None,
-            enabled: true,
-            expires_at: Some(Timestamp::MAX),
-            last_seen_at: None,
-            deleted: false,
-        };
-        index.apply(&Change { revision: Revision::new(revision), subject });
         map.insert(client_id, Row { digest, account: ACCOUNT, enabled: true, expires_at: Timestamp::MAX });
     }
-    (index, RwLock::new(Arc::new(map)))
+    RwLock::new(Arc::new(map))
 }
 
 /// Another order than that of the requests: what is asked for in turn must not lie side by side.
@@ -184,7 +201,11 @@ fn run(tokens: usize) {
     let entropy = Entropy::seeded(1);
     let key = InstallationKey::generate(&entropy).digest_key();
     let mut presented = Presented::pairs(tokens, &entropy);
-    let (index, map) = fill(&presented, &key, &entropy);
+    let resident_before = memory("Rss:");
+    let index = fill(&presented, &key, &entropy);
+    let resident = memory("Rss:").saturating_sub(resident_before);
+    let huge = memory("AnonHugePages:");
+    let map = fill_map(&presented, &key);
     let demand = Demand::default().with_account(&index, &ACCOUNT);
 
     let admitted = |client_id: &ClientId, secret: &str| allow(&index, &demand, client_id, secret);
@@ -206,10 +227,24 @@ fn run(tokens: usize) {
         bytes.reverse();
         refuse(&index, &demand, &ClientId::from_bytes(bytes), secret.get(1..).unwrap());
     };
+    let garbage = |_: &ClientId, secret: &str| {
+        let credential = Credential::UnknownPair { secret: Cow::Borrowed(secret.get(1..).unwrap()) };
+        assert!(matches!(black_box(verify(&index, &credential, &demand, NOW)), Decision::Refuse(_)));
+    };
     println!("{tokens} service tokens, by pair");
+    let each = |bytes: usize| bytes as f64 / tokens as f64;
+    println!(
+        "  bytes a token: tables {:.1}, with records {:.1}, resident {:.1}; {} MiB of the process in huge pages",
+        each(index.table_size()),
+        each(index.size()),
+        each(resident),
+        huge >> 20,
+    );
     compare("admitted, its digest alone", &mut presented, admitted, digested);
     compare("admitted, a std map", &mut presented, admitted, mapped);
     compare("wrong secret, admitted", &mut presented, wrong, admitted);
+    compare("unknown id, admitted", &mut presented, unknown, admitted);
+    compare("garbage, admitted", &mut presented, garbage, admitted);
     compare("unknown id, wrong secret", &mut presented, unknown, wrong);
 }
 
@@ -243,7 +278,7 @@ fn run_bearers(tokens: usize) {
             environment: None,
             digest: key.bearer(BearerKind::ApiToken, minted(id).expose()),
             replaced: None,
-            status: ApiTokenStatus::Active,
+            status: if is_revoked(token) { ApiTokenStatus::Revoked } else { ApiTokenStatus::Active },
             expires_at: claims.expires_at,
             last_used_at: None,
             deleted: false,
@@ -263,13 +298,25 @@ fn run_bearers(tokens: usize) {
     let digested = |_: &ApiTokenId, token: &str| {
         black_box(key.bearer(BearerKind::ApiToken, token));
     };
+    let revoked = |_: &ApiTokenId, token: &str| {
+        let credential = Credential::Bearer { kind: BearerKind::ApiToken, token };
+        assert!(matches!(black_box(verify(&index, &credential, &demand, NOW)), Decision::Refuse(_)));
+    };
     let unknown = |_: &ApiTokenId, token: &str| {
         let credential = Credential::Bearer { kind: BearerKind::ApiToken, token: token.get(1..).unwrap() };
         assert!(matches!(black_box(verify(&index, &credential, &demand, NOW)), Decision::Refuse(_)));
     };
     println!("{tokens} API tokens of {} characters, by bearer", presented.length);
     compare("admitted, its digest alone", &mut presented, admitted, digested);
+    // From here on, every first batch is of revoked ones.
+    presented.next = BATCH;
     compare("unknown, admitted", &mut presented, unknown, admitted);
+    compare("revoked, admitted", &mut presented, revoked, admitted);
+}
+
+/// Batches take turns: one of good bearers, one of revoked ones.
+fn is_revoked(token: usize) -> bool {
+    token / BATCH % 2 == 1
 }
 
 /// Two threads beside one, and both while a thousand writes a second go in.
@@ -277,9 +324,9 @@ fn run_threads(tokens: usize) {
     let entropy = Entropy::seeded(2);
     let key = InstallationKey::generate(&entropy).digest_key();
     let presented = Presented::pairs(tokens, &entropy);
-    let (index, _) = fill(&presented, &key, &entropy);
+    let index = fill(&presented, &key, &entropy);
     let demand = Demand::default().with_account(&index, &ACCOUNT);
-    let checks = 3_000_000;
+    let checks = 2_000_000;
     let rate = |threads: usize| {
         let started = Instant::now();
         std::thread::scope(|scope| {
@@ -296,10 +343,47 @@ fn run_threads(tokens: usize) {
         });
         (threads * checks) as f64 / started.elapsed().as_secs_f64() / 1e6
     };
-    let figures: Vec<_> = (0..5).map(|_| (rate(1), rate(2))).collect();
-    let (one, two): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
-    let (one, two) = (median(&one), median(&two));
-    println!("{tokens} tokens, {:.2} M checks/s on one thread, {:.2} M on two: {:.2} x", one, two, two / one);
+    let rates = |turns: usize| {
+        let figures: Vec<_> = (0..turns).map(|_| (rate(1), rate(2))).collect();
+        let (one, two): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
+        (median(&one), median(&two))
+    };
+    let (one, two) = rates(5);
+    println!("{tokens} tokens, {one:.2} M checks/s on one thread, {two:.2} M on two: {:.2} x", two / one);
+    let (stop, written) = (AtomicBool::new(false), Instant::now());
+    let (writes, (one_of, two_of)) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut revision = i64::try_from(tokens).unwrap();
+            let mut writes: u32 = 0;
+            for token in scattered(tokens).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                revision += 1;
+                index.apply(&change(&presented, token, &key, revision));
+                writes += 1;
+                std::thread::sleep(
+                    (written + writes * Duration::from_millis(1)).saturating_duration_since(Instant::now()),
+                );
+            }
+            writes
+        });
+        let rates = rates(5);
+        stop.store(true, Ordering::Relaxed);
+        (writer.join().unwrap(), rates)
+    });
+    println!(
+        "  and {:.0} writes/s: {one_of:.2} M on one thread, {two_of:.2} M on two: {:.2} x; to no writes {:.2} x, {:.2} x",
+        f64::from(writes) / written.elapsed().as_secs_f64(),
+        two_of / one_of,
+        one_of / one,
+        two_of / two,
+    );
+}
+
+/// A figure of this process's memory, in bytes; 0 where the system doesn't tell.
+fn memory(name: &str) -> usize {
+    let all = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = all.lines().find_map(|line| line.strip_prefix(name));
+    let kibibytes = line.and_then(|line| line.trim_end_matches("kB").trim().parse::<usize>().ok());
+    kibibytes.unwrap_or_default() * 1_024
 }
 
 fn machine() {
@@ -324,6 +408,7 @@ fn main() {
         _ => panic!("the only option is --tokens N"),
     };
     machine();
+    assert!(sizes.iter().all(|tokens| tokens % (2 * BATCH) == 0), "batches take turns");
     for tokens in &sizes {
         run(*tokens);
         run_bearers(*tokens);

@@ -10,6 +10,7 @@ mod hash;
 mod keys;
 mod old_digest;
 mod row;
+mod shards;
 mod slab;
 mod table;
 
@@ -32,23 +33,18 @@ use directory::Directory;
 pub(crate) use directory::NOBODY;
 use entry::{DigestWords, Entry};
 pub(crate) use entry::{EntryKind, State, Words, same_digest};
-use hash::{Hasher, Key, spread};
+use hash::{Hasher, Key};
 use keys::Keys;
 pub use old_digest::OldDigest;
 use old_digest::OldDigests;
 use row::Row;
 pub(crate) use row::compared;
+use shards::{Held, Shards};
 use slab::{Record, Slab};
-use table::{Held, Shard};
-
-const SHARD_BITS: u32 = 6;
-const SHARDS: usize = 1 << SHARD_BITS;
+use table::Shard;
 
 /// For how many revisions a deletion is remembered at least, so that an older change can't undo it.
 const DELETIONS_KEPT: i64 = 1 << 16;
-
-/// How many slots a refusal pays for, found or not.
-const PROBES_EVEN: usize = 16;
 
 /// What is known of a credential or a user besides what decides at once.
 #[derive(Debug)]
@@ -118,7 +114,7 @@ pub struct SeenMark {
 pub struct Index {
     keys: Keys,
     hasher: Hasher,
-    shards: Box<[Shard]>,
+    shards: Shards,
     details: Slab,
     directory: Directory,
     old_digests: OldDigests,
@@ -147,7 +143,7 @@ impl Index {
         Self {
             keys: Keys::new(digest_key),
             hasher: Hasher::new([0; 3].map(|_: u128| u128::from_ne_bytes(entropy.bytes()))),
-            shards: (0..SHARDS).map(|_| Shard::with_capacity(capacity.div_ceil(SHARDS))).collect(),
+            shards: Shards::with_capacity(capacity),
             details: Slab::new(),
             directory: Directory::default(),
             old_digests: OldDigests::default(),
@@ -203,7 +199,7 @@ impl Index {
     pub fn retain(&self, changes: &[Change]) {
         self.directory.retain(changes);
         let named: HashSet<Key> = changes.iter().filter_map(|change| row::key_of(&change.subject)).collect();
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             let writer = shard.write();
             for entry in writer.entries().filter(|entry| !named.contains(&entry.key())) {
                 self.delete(entry);
@@ -241,7 +237,7 @@ impl Index {
         for (id, at) in self.directory.drain_active() {
             take(SeenMark { subject: SeenSubject::User(id), at });
         }
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             for (number, secs) in shard.drain_seen() {
                 let subject = self.details.with(number, |record| seen_subject(record.detail.as_deref()?)).flatten();
                 if let Some(subject) = subject {
@@ -390,7 +386,7 @@ impl Index {
     #[inline]
     fn place(&self, key: Key) -> Place<'_> {
         let hash = self.hasher.hash(key);
-        Place { index: self, key, hash, table: self.shard(hash).map(Shard::load) }
+        Place { index: self, key, hash, held: self.shards.read(hash) }
     }
 
     /// What `look` makes of the record that a handle still stands for.
@@ -399,36 +395,26 @@ impl Index {
         self.details.with(handle.number, |record| (record.tag == handle.tag()).then(|| look(record))).flatten()
     }
 
-    /// The secret before of a candidate, or something that is none, and whether its grace period runs.
-    pub(crate) fn previous(&self, candidate: &Candidate, now: Timestamp) -> (DigestWords, bool) {
-        let previous = self.details.with(candidate.handle.number, |record| {
+    /// The secret before of a candidate that has one, and whether its grace period runs.
+    pub(crate) fn previous(&self, candidate: &Candidate, now: Timestamp) -> Option<(DigestWords, bool)> {
+        self.look(candidate.handle, |record| {
             record.previous.as_deref().map(|previous| (previous.digest, now < previous.expires_at))
-        });
-        previous.flatten().unwrap_or((self.decoy.read().0.digest, false))
-    }
-
-    /// Looks at as many slots as a long search does: a search that finds nothing goes on where another has ended.
-    pub(crate) fn even_out(&self, candidate: &Candidate) {
-        for _ in candidate.probes..PROBES_EVEN {
-            std::hint::black_box(self.decoy.is_used() && self.decoy.key() == Key([0; 2]));
-        }
+        })
+        .flatten()
     }
 
     #[inline]
     fn shard(&self, hash: u64) -> Option<&Shard> {
-        self.shards.get(spread(hash, SHARDS))
+        self.shards.of(hash)
     }
 
     fn mark(&self, handle: Handle, now: Timestamp) {
-        if let Some(shard) = self.shard(handle.hash) {
-            shard.mark_seen(handle.hash, handle.number, row::secs(Some(now)));
-        }
+        self.shards.mark_seen(handle.hash, handle.number, row::secs(Some(now)));
     }
 
     fn seen(&self, key: Key) -> Option<Timestamp> {
         let hash = self.hasher.hash(key);
-        let table = self.shard(hash)?.load();
-        let secs = table.find(hash, key).0?.seen();
+        let secs = self.shards.read(hash).table()?.find(hash, key)?.seen();
         (secs != 0).then(|| Timestamp::from_secs(secs.into()))
     }
 
@@ -506,6 +492,7 @@ impl Index {
     fn rebuild(&self, writer: &mut table::Writer<'_>) {
         let remembered = self.newest.load(Ordering::Relaxed).saturating_sub(DELETIONS_KEPT);
         let forgotten = writer.rebuild(
+            &self.shards.edition,
             |key| self.hasher.hash(key),
             |entry| {
                 let deleted = entry.read().0.state.has(State::DELETED);
@@ -565,7 +552,7 @@ pub(crate) struct Place<'i> {
     index: &'i Index,
     key: Key,
     hash: u64,
-    table: Option<Held>,
+    held: Held,
 }
 
 /// What there is to judge: an entry's content, or the decoy's.
@@ -574,14 +561,13 @@ pub(crate) struct Candidate {
     pub(crate) handle: Handle,
     /// `false` for the decoy.
     pub(crate) is_known: bool,
-    pub(crate) probes: usize,
 }
 
 impl Place<'_> {
     /// Starts to bring the entry into the cache. To be called before the work that its arrival overlaps with.
     #[inline]
     pub(crate) fn warm(&self) {
-        if let Some(table) = &self.table {
+        if let Some(table) = self.held.table() {
             table.warm(self.hash);
         }
     }
@@ -589,16 +575,12 @@ impl Place<'_> {
     /// What `judge` makes of one moment's content: it is asked again when a change came in between.
     #[inline]
     pub(crate) fn judge<T>(&self, judge: impl Fn(&Candidate) -> T) -> T {
-        let (found, probes) = self.table.as_ref().map_or((None, 0), |table| table.find(self.hash, self.key));
-        // The decoy borrows the record of somebody, so that memory answers as slowly as it does for a known id.
-        let (entry, number) = match found {
-            Some(entry) => (entry, entry.handle()),
-            None => (&self.index.decoy, u32::try_from(spread(self.hash, self.index.details.len())).unwrap_or_default()),
-        };
-        let handle = Handle::new(self.hash, number);
+        let found = self.held.table().and_then(|table| table.find(self.hash, self.key));
+        let entry = found.unwrap_or(&self.index.decoy);
+        let handle = Handle::new(self.hash, entry.handle());
         loop {
             let (words, ticket) = entry.read();
-            let judgement = judge(&Candidate { words, handle, is_known: found.is_some(), probes });
+            let judgement = judge(&Candidate { words, handle, is_known: found.is_some() });
             if entry.is_unchanged(ticket) {
                 return judgement;
             }

@@ -21,21 +21,27 @@ pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: 
             // A miss in the cache takes longer than the digest: let it happen meanwhile.
             place.warm();
             let digest = index.digest_key().pair(client_id, secret);
-            place.judge(|candidate| judge(index, candidate, EntryKind::Service, &digest, demand, now))
+            let (handle, judgement) = place.judge(|candidate| {
+                (candidate.handle, judge(index, candidate, EntryKind::Service, &digest, demand, now))
+            });
+            Decision::of(Kind::ServiceToken, handle, judgement)
         }
         Credential::UnknownPair { secret } => {
             let client_id = ClientId::from_bytes([0; 16]);
             let place = index.place_of_client(&client_id);
             let digest = index.digest_key().pair(&client_id, secret);
-            place.judge(|candidate| {
+            let (handle, judgement) = place.judge(|candidate| {
                 let unknown = Candidate { is_known: false, ..*candidate };
-                judge(index, &unknown, EntryKind::Service, &digest, demand, now)
-            })
+                (unknown.handle, judge(index, &unknown, EntryKind::Service, &digest, demand, now))
+            });
+            Decision::of(Kind::ServiceToken, handle, judgement)
         }
         Credential::Bearer { kind: BearerKind::ApiToken, token } => {
             let digest = index.digest_key().bearer(BearerKind::ApiToken, token);
             let place = index.place_of_bearer(&digest);
-            place.judge(|candidate| judge(index, candidate, EntryKind::Api, &digest, demand, now))
+            let (handle, judgement) = place
+                .judge(|candidate| (candidate.handle, judge(index, candidate, EntryKind::Api, &digest, demand, now)));
+            Decision::of(Kind::ApiToken, handle, judgement)
         }
         Credential::Bearer { kind: BearerKind::ManagementToken | BearerKind::GlobalKey, .. } => Decision::INVALID,
     }
@@ -57,7 +63,10 @@ fn verify_under_two(
             let old = before.pair(client_id, secret);
             // Both at one moment: in between, the row may move from one key to the other.
             let decision = index.place_of_client(client_id).judge(|candidate| {
-                let judge = |digest| judge(index, candidate, EntryKind::Service, digest, demand, now);
+                let judge = |digest| {
+                    let judgement = judge(index, candidate, EntryKind::Service, digest, demand, now);
+                    Decision::of(Kind::ServiceToken, candidate.handle, judgement)
+                };
                 either(judge(&new), || judge(&old))
             });
             (new, old, decision)
@@ -68,7 +77,10 @@ fn verify_under_two(
             let old = before.pair(&client_id, secret);
             let decision = index.place_of_client(&client_id).judge(|candidate| {
                 let unknown = Candidate { is_known: false, ..*candidate };
-                let judge = |digest| judge(index, &unknown, EntryKind::Service, digest, demand, now);
+                let judge = |digest| {
+                    let judgement = judge(index, &unknown, EntryKind::Service, digest, demand, now);
+                    Decision::of(Kind::ServiceToken, unknown.handle, judgement)
+                };
                 either(judge(&new), || judge(&old))
             });
             (new, old, decision)
@@ -78,7 +90,10 @@ fn verify_under_two(
             let old = before.bearer(BearerKind::ApiToken, token);
             let look = |digest| {
                 let place = index.place_of_bearer(digest);
-                place.judge(|candidate| judge(index, candidate, EntryKind::Api, digest, demand, now))
+                let (handle, judgement) = place.judge(|candidate| {
+                    (candidate.handle, judge(index, candidate, EntryKind::Api, digest, demand, now))
+                });
+                Decision::of(Kind::ApiToken, handle, judgement)
             };
             // The entry under the new digest comes before that under the old one goes: whoever missed both looks again.
             let decision = match either(look(&new), || look(&old)) {
@@ -113,6 +128,15 @@ pub enum Decision {
 
 impl Decision {
     const INVALID: Self = Self::Refuse(Refusal { reason: Reason::Invalid, handle: None });
+
+    #[inline]
+    fn of(kind: Kind, handle: Handle, judgement: Judgement) -> Self {
+        match judgement {
+            Ok(slot_used) => Self::Allow(Verified { handle, kind, slot_used }),
+            Err(Reason::Invalid) => Self::INVALID,
+            Err(reason) => Self::Refuse(Refusal { reason, handle: Some(handle) }),
+        }
+    }
 }
 
 /// An admitted credential.
@@ -181,6 +205,9 @@ impl Reason {
     }
 }
 
+/// Which secret admits a credential, or why it is refused.
+type Judgement = Result<SecretSlot, Reason>;
+
 #[inline]
 fn judge(
     index: &Index,
@@ -189,45 +216,34 @@ fn judge(
     digest: &Digest,
     demand: &Demand,
     now: Timestamp,
-) -> Decision {
+) -> Judgement {
     let state = candidate.words.state;
     let is_current = same_digest(candidate.words.digest, compared(digest)) && candidate.is_known;
     let slot_used = if is_current {
         SecretSlot::Current
-    } else if is_previous(index, candidate, digest, now) {
+    } else if state.has(State::HAS_PREVIOUS) && is_previous(index, candidate, digest, now) {
         SecretSlot::Previous
     } else {
-        return Decision::INVALID;
+        return Err(Reason::Invalid);
     };
     if state.has(State::DELETED) || state.kind() != kind {
-        return Decision::INVALID;
+        return Err(Reason::Invalid);
     }
-    let refuse = |reason| Decision::Refuse(Refusal { reason, handle: Some(candidate.handle) });
     if state.has(State::REVOKED) {
-        return refuse(Reason::Revoked);
+        return Err(Reason::Revoked);
     }
     if state.has(State::DISABLED) {
-        return refuse(Reason::Disabled);
+        return Err(Reason::Disabled);
     }
     if state.is_expired(now) {
-        return refuse(Reason::Expired);
+        return Err(Reason::Expired);
     }
-    if !demand.is_met(index, candidate) {
-        return refuse(Reason::NotPermitted);
-    }
-    let kind = match kind {
-        EntryKind::Service => Kind::ServiceToken,
-        EntryKind::Api => Kind::ApiToken,
-        EntryKind::Management => return Decision::INVALID,
-    };
-    Decision::Allow(Verified { handle: candidate.handle, kind, slot_used })
+    if demand.is_met(index, candidate) { Ok(slot_used) } else { Err(Reason::NotPermitted) }
 }
 
-/// Whether the secret is the one before, still within its grace. Where it isn't, the work is the same as for an unknown id.
+/// Whether the secret is the one before, still within its grace.
 #[cold]
 fn is_previous(index: &Index, candidate: &Candidate, digest: &Digest, now: Timestamp) -> bool {
-    index.even_out(candidate);
-    let (previous, running) = index.previous(candidate, now);
-    let same = same_digest(previous, compared(digest));
-    same && running && candidate.is_known && candidate.words.state.has(State::HAS_PREVIOUS)
+    let (previous, running) = index.previous(candidate, now).unwrap_or_default();
+    same_digest(previous, compared(digest)) && running && candidate.is_known
 }

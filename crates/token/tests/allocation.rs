@@ -9,7 +9,7 @@ use std::cell::Cell;
 use countersign_token::api_token::ApiTokenStatus;
 use countersign_token::credential::{Credential, Presented};
 use countersign_token::demand::Demand;
-use countersign_token::digest::{BearerKind, InstallationKey};
+use countersign_token::digest::{BearerKind, InstallationKey, KeyId};
 use countersign_token::entropy::Entropy;
 use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, ApiTokenId, ClientId, Pfid, ServiceTokenId, ZoneId};
@@ -73,11 +73,29 @@ fn verification_allocates_nothing() {
         last_used_at: None,
         deleted: false,
     };
-    for (number, subject) in (1..).zip([Subject::Zone { id: zone, account }, service_token, api_token]) {
+    // What is disabled, expired or revoked: with the right secret, each is refused for what it is.
+    let mut others = [service_token.clone(), service_token.clone(), api_token.clone()];
+    let other_clients = [ClientId::generate(&entropy), ClientId::generate(&entropy)];
+    for (number, other) in others.iter_mut().enumerate() {
+        match other {
+            Subject::ServiceToken { client_id, digest, enabled, expires_at, .. } => {
+                *client_id = other_clients[number];
+                *digest = key.pair(client_id, "current");
+                (*enabled, *expires_at) = if number == 0 { (false, None) } else { (true, Some(now)) };
+            }
+            Subject::ApiToken { digest, status, .. } => {
+                (*digest, *status) = (key.bearer(BearerKind::ApiToken, "a.b.r"), ApiTokenStatus::Revoked);
+            }
+            _ => unreachable!(),
+        }
+    }
+    let subjects = [Subject::Zone { id: zone, account }, service_token.clone(), api_token].into_iter().chain(others);
+    for (number, subject) in (1..).zip(subjects) {
         index.apply(&Change { revision: Revision::new(number), subject });
     }
     let account_demand = Demand::default().with_account(&index, &account);
     let zone_demand = Demand::parse(&format!("zone_id={zone}"), &index).unwrap().0;
+    let no_demand = Demand::default();
     let listed = account_demand.clone().with_service_token(ServiceTokenId::from_bytes([0; 16]));
     let id = client_id.to_string();
     let present = |id: &'static str, secret: &'static str| {
@@ -88,40 +106,75 @@ fn verification_allocates_nothing() {
     };
     let bearer = Credential::Bearer { kind: BearerKind::ApiToken, token: "a.b.c" };
     let wrong_bearer = Credential::Bearer { kind: BearerKind::ApiToken, token: "a.b.d" };
+    let revoked_bearer = Credential::Bearer { kind: BearerKind::ApiToken, token: "a.b.r" };
     let unknown = Credential::UnknownPair { secret: Cow::Borrowed("current") };
     let id: &'static str = id.leak();
-    // The first look at a table gives the thread its place among the readers.
-    assert_eq!(verify(&index, &wrong_bearer, &account_demand, now), verify(&index, &unknown, &account_demand, now));
-
-    let before = ALLOCATIONS.get();
-    let pair = |secret, demand| match present(id, secret) {
+    let ids = [&other_clients[0], &other_clients[1], &ClientId::generate(&entropy)];
+    let [disabled_id, expired_id, unknown_id] = ids.map(|id| &*id.to_string().leak());
+    let pair = |id, secret, demand| match present(id, secret) {
         Presented::Credential(credential) => verify(&index, &credential, demand, now),
         Presented::Missing | Presented::Malformed => unreachable!(),
     };
-    let decisions = [
-        pair("current", &account_demand),
-        pair("current", &zone_demand),
-        pair("previous", &account_demand),
-        verify(&index, &bearer, &account_demand, now),
-        pair("wrong", &account_demand),
-        pair("current", &listed),
-        verify(&index, &unknown, &account_demand, now),
-        verify(&index, &wrong_bearer, &account_demand, now),
-    ];
-    for decision in &decisions {
-        if let Decision::Allow(verified) = decision {
-            index.mark_seen(verified, now);
-            drop(index.describe(verified.handle));
+    let decide = || {
+        let before = ALLOCATIONS.get();
+        let decisions = [
+            pair(id, "current", &account_demand),
+            pair(id, "current", &zone_demand),
+            pair(id, "previous", &account_demand),
+            verify(&index, &bearer, &account_demand, now),
+            pair(id, "wrong", &account_demand),
+            pair(unknown_id, "current", &account_demand),
+            verify(&index, &unknown, &account_demand, now),
+            verify(&index, &wrong_bearer, &account_demand, now),
+            pair(id, "current", &listed),
+            verify(&index, &bearer, &zone_demand, now),
+            pair(id, "current", &no_demand),
+            pair(disabled_id, "current", &account_demand),
+            pair(expired_id, "current", &account_demand),
+            verify(&index, &revoked_bearer, &account_demand, now),
+        ];
+        for decision in &decisions {
+            if let Decision::Allow(verified) = decision {
+                index.mark_seen(verified, now);
+                drop(index.describe(verified.handle));
+            }
         }
+        (ALLOCATIONS.get() - before, decisions)
+    };
+    // A thread makes room for what it keeps of the tables when it looks at one for the first time.
+    assert_ne!(decide().0, 0);
+    let expect = |(allocations, decisions): (u64, [Decision; 14])| {
+        assert_eq!(allocations, 0);
+        let reasons = decisions.map(|decision| match decision {
+            Decision::Allow(_) => None,
+            Decision::Refuse(refusal) => Some(refusal.reason),
+        });
+        assert_eq!(reasons[..4], [None; 4]);
+        assert_eq!(reasons[4..8], [Some(Reason::Invalid); 4]);
+        assert_eq!(reasons[8..11], [Some(Reason::NotPermitted); 3]);
+        assert_eq!(reasons[11..], [Some(Reason::Disabled), Some(Reason::Expired), Some(Reason::Revoked)]);
+    };
+    expect(decide());
+    // Tables that others have replaced meanwhile cost nothing either.
+    for number in 0..2_000 {
+        let mut subject = service_token.clone();
+        if let Subject::ServiceToken { client_id, .. } = &mut subject {
+            *client_id = ClientId::generate(&entropy);
+        }
+        index.apply(&Change { revision: Revision::new(100 + number), subject });
     }
-    let allocations = ALLOCATIONS.get() - before;
-
-    assert_eq!(allocations, 0);
-    let reasons = decisions.map(|decision| match decision {
-        Decision::Allow(_) => None,
-        Decision::Refuse(refusal) => Some(refusal.reason),
-    });
-    let (invalid, not_permitted) = (Some(Reason::Invalid), Some(Reason::NotPermitted));
-    assert_eq!(reasons, [None, None, None, None, invalid, not_permitted, invalid, invalid]);
+    expect(decide());
+    // While one installation key takes the place of another, both are tried.
+    let next = InstallationKey::generate(&entropy).with_id(KeyId::new(2).unwrap()).digest_key();
+    assert!(index.set_keys(&next, Some(&key)));
+    let _ = decide();
+    index.take_old_digests();
+    let refused = |credential| {
+        let before = ALLOCATIONS.get();
+        let decision = verify(&index, credential, &account_demand, now);
+        (ALLOCATIONS.get() - before, matches!(decision, Decision::Refuse(_)))
+    };
+    assert_eq!(refused(&unknown), (0, true));
+    assert_eq!(refused(&wrong_bearer), (0, true));
     assert!(index.last_seen(&client_id).is_some());
 }

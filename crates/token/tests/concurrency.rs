@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::thread;
 
 use countersign_token::credential::Credential;
@@ -184,4 +184,47 @@ fn no_mark_is_lost_while_tables_grow() {
         }
     }
     index.drain_seen(&mut |mark| panic!("{mark:?} was handed out already"));
+}
+
+#[test]
+fn whoever_is_known_is_found_at_once_while_tables_grow() {
+    const TOKENS: usize = 12_000;
+    // Two of them: what a thread keeps of one is nothing to the other.
+    let worlds = [world(), world()];
+    let entropy = Entropy::seeded(9);
+    let clients: Vec<_> = (0..TOKENS).map(|_| ClientId::generate(&entropy)).collect();
+    let known = AtomicUsize::new(0);
+    let (clients, worlds, known) = (&clients, &worlds, &known);
+    let is_admitted = |index: &Index, token: usize| {
+        let credential = Credential::Pair { client_id: clients[token], secret: Cow::Borrowed("x") };
+        let demand = Demand::default().with_account(index, &ACCOUNT);
+        matches!(verify(index, &credential, &demand, NOW), Decision::Allow(_))
+    };
+    thread::scope(|scope| {
+        for reader in 0..3 {
+            scope.spawn(move || {
+                let mut turn: usize = reader;
+                loop {
+                    let now_known = known.load(Ordering::SeqCst);
+                    // The newest, and any other.
+                    let tokens = [now_known.checked_sub(1), (turn * 7_919).checked_rem(now_known)];
+                    for token in tokens.into_iter().flatten() {
+                        let (_, index) = &worlds[turn % 2];
+                        assert!(is_admitted(index, token), "{token} of {now_known}");
+                    }
+                    if now_known == TOKENS {
+                        return;
+                    }
+                    turn += 1;
+                }
+            });
+        }
+        for (number, client_id) in clients.iter().enumerate() {
+            for (key, index) in worlds {
+                let revision = Revision::new(i64::try_from(number).unwrap() + 10);
+                index.apply(&Change { revision, subject: token(key, *client_id, "x", None, true) });
+            }
+            known.store(number + 1, Ordering::SeqCst);
+        }
+    });
 }

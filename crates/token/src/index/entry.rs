@@ -162,6 +162,14 @@ impl Entry {
         Key([first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)])
     }
 
+    /// Whether the slot has this key, asked without a branch.
+    #[inline]
+    pub(crate) fn has(&self, key: Key) -> bool {
+        let is_used = self.is_used();
+        let (Key([first, second]), Key([wanted_first, wanted_second])) = (self.key(), key);
+        is_used & ((first ^ wanted_first) | (second ^ wanted_second) == 0)
+    }
+
     /// The handle of a used slot.
     #[inline]
     pub(crate) fn handle(&self) -> u32 {
@@ -232,12 +240,6 @@ impl Entry {
         }
         self.state.store(words.state.0, Ordering::Relaxed);
         self.account.store(words.account, Ordering::Relaxed);
-    }
-
-    /// Starts to bring the entry into the cache, without waiting for it.
-    #[inline]
-    pub(crate) fn warm(&self) {
-        std::hint::black_box(self.sequence.load(Ordering::Relaxed));
     }
 }
 

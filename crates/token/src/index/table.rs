@@ -1,13 +1,13 @@
 //! A shard: a flat table with open addressing, replaced as a whole when it must grow.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use arc_swap::{ArcSwap, Guard};
+use prefetch_index::prefetch_index;
 
 use super::entry::{Entry, Words};
 use super::hash::{Key, spread};
+use super::shards::{Edition, within_shard};
 
 /// Beyond this share of used slots, look-ups become long.
 const FULL: (usize, usize) = (85, 100);
@@ -16,6 +16,8 @@ const ROOMY: (usize, usize) = (60, 100);
 /// The share that a table of announced size has, so that ten million tokens fit 80 bytes each.
 const DENSE: (usize, usize) = (81, 100);
 const LENGTH_MIN: usize = 16;
+/// How many slots are asked for, and then compared, at once: of a table as dense as it gets, six keys of seven are there.
+const NEAR: usize = 4;
 
 /// Slots in one row, and one bit for each whose last-seen mark moved since it was last drained.
 #[derive(Debug)]
@@ -39,44 +41,51 @@ impl Table {
         (home..).zip(after).chain((0..).zip(before))
     }
 
-    /// The used slots in which a key with this hash can be.
+    /// The used slots in which a key with this hash can be, but for the first few.
     #[inline]
-    fn probe(&self, hash: u64) -> impl Iterator<Item = (usize, &Entry)> {
+    fn probe(&self, hash: u64, known: usize) -> impl Iterator<Item = (usize, &Entry)> {
         let home = self.home(hash);
         let reach = self.entries.get(home).map_or(Some(0), Entry::reach);
-        self.walk(home).take(reach.unwrap_or(self.entries.len())).take_while(|(_, entry)| entry.is_used())
+        let reached = self.walk(home).take(reach.unwrap_or(self.entries.len()));
+        reached.skip(known).take_while(|(_, entry)| entry.is_used())
     }
 
-    // The upper bits chose the shard.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        spread(hash << super::SHARD_BITS, self.entries.len())
+        spread(within_shard(hash), self.entries.len())
     }
 
-    /// Starts to bring the slot where a key most probably is into the cache.
+    /// Starts to bring the slots where a key most probably is into the cache, and waits for none of them.
     #[inline]
     pub(crate) fn warm(&self, hash: u64) {
-        if let Some(entry) = self.entries.get(self.home(hash)) {
-            entry.warm();
+        let home = self.home(hash);
+        for slot in home..home + NEAR {
+            prefetch_index(&self.entries, slot);
         }
     }
 
-    /// The entry of a key, and the number of slots that were looked at.
+    /// The entry of a key.
     #[inline]
-    pub(crate) fn find(&self, hash: u64, key: Key) -> (Option<&Entry>, usize) {
-        let mut probes = 0;
-        for (_, entry) in self.probe(hash) {
-            probes += 1;
-            if entry.key() == key {
-                return (Some(entry), probes);
-            }
-        }
-        (None, probes)
+    pub(crate) fn find(&self, hash: u64, key: Key) -> Option<&Entry> {
+        let home = self.home(hash);
+        let Some(near) = self.entries.get(home..).and_then(<[Entry]>::first_chunk::<NEAR>) else {
+            return self.find_beyond(0, hash, key);
+        };
+        // One question for all of them: nobody can predict which of them it is.
+        let place = (0..).zip(near).fold(NEAR, |place, (slot, entry)| if entry.has(key) { slot } else { place });
+        let found = near.get(place);
+        let is_all = near.first().and_then(Entry::reach).is_some_and(|reach| reach <= NEAR);
+        if is_all { found } else { found.or_else(|| self.find_beyond(NEAR, hash, key)) }
+    }
+
+    /// The same, but for the first slots.
+    fn find_beyond(&self, known: usize, hash: u64, key: Key) -> Option<&Entry> {
+        self.probe(hash, known).map(|(_, entry)| entry).find(|entry| entry.has(key))
     }
 
     /// The entry that has a handle, by the hash of its key.
     fn find_handle(&self, hash: u64, handle: u32) -> Option<(usize, &Entry)> {
-        self.probe(hash).find(|(_, entry)| entry.handle() == handle)
+        self.probe(hash, 0).find(|(_, entry)| entry.handle() == handle)
     }
 
     /// Fills the first unused slot for a key that is not in the table. One writer at a time; there must be room.
@@ -86,6 +95,17 @@ impl Table {
         entry.fill(key, handle, words);
         self.entries.get(home)?.extend_reach(distance);
         Some((slot, entry))
+    }
+
+    /// Moves the mark of the entry that has this handle. `false` if there is none, or it is no news.
+    pub(super) fn mark_seen(&self, hash: u64, handle: u32, secs: u32) -> bool {
+        match self.find_handle(hash, handle) {
+            Some((slot, entry)) if entry.mark_seen(secs) => {
+                self.set_marked(slot);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn set_marked(&self, slot: usize) {
@@ -117,61 +137,36 @@ impl Table {
 }
 
 pub(crate) struct Shard {
-    table: ArcSwap<Table>,
+    /// Read where a thread has no table yet, or an old one; for the rest see [`super::shards`].
+    table: RwLock<Arc<Table>>,
     /// The number of used slots, deleted entries included. Whoever writes to the table holds the lock.
     used: Mutex<usize>,
 }
-
-/// What is looked up in, for as long as it is held.
-pub(crate) type Held = Guard<Arc<Table>>;
 
 impl Shard {
     /// A shard with room for an announced number of entries.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         let table = Table::new(length_for(capacity, DENSE));
-        Self { table: ArcSwap::from_pointee(table), used: Mutex::new(0) }
+        Self { table: RwLock::new(Arc::new(table)), used: Mutex::new(0) }
     }
 
-    #[inline]
-    pub(crate) fn load(&self) -> Held {
-        self.table.load()
+    pub(crate) fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn write(&self) -> Writer<'_> {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        Writer { shard: self, table: self.table.load_full(), used }
-    }
-
-    /// Moves the mark of the entry that has this handle, if that is news.
-    pub(crate) fn mark_seen(&self, hash: u64, handle: u32, secs: u32) {
-        self.mark_seen_in(self.load(), hash, handle, secs);
-    }
-
-    /// The same from a table on, which may have been replaced meanwhile.
-    pub(super) fn mark_seen_in(&self, mut table: Held, hash: u64, handle: u32, secs: u32) {
-        loop {
-            match table.find_handle(hash, handle) {
-                Some((slot, entry)) if entry.mark_seen(secs) => table.set_marked(slot),
-                _ => return,
-            }
-            // Either this sees the table that replaced the marked one, or whoever replaces it sees the mark.
-            fence(Ordering::SeqCst);
-            let current = self.table.load();
-            if Arc::ptr_eq(&table, &current) {
-                return;
-            }
-            table = current;
-        }
+        Writer { shard: self, table: self.table(), used }
     }
 
     /// Shows every entry, deleted ones included. Nobody waits for it.
     pub(super) fn look(&self, look: &mut dyn FnMut(&Entry)) {
-        self.load().entries.iter().filter(|entry| entry.is_used()).for_each(look);
+        self.table().entries.iter().filter(|entry| entry.is_used()).for_each(look);
     }
 
     /// The size of the table in bytes.
     pub(super) fn size(&self) -> usize {
-        let table = self.load();
+        let table = self.table();
         size_of_val(table.entries.as_ref()) + size_of_val(table.marked.as_ref())
     }
 
@@ -192,7 +187,7 @@ pub(crate) struct Writer<'s> {
 
 impl Writer<'_> {
     pub(crate) fn find(&self, hash: u64, key: Key) -> Option<&Entry> {
-        self.table.find(hash, key).0
+        self.table.find(hash, key)
     }
 
     pub(crate) fn find_handle(&self, hash: u64, handle: u32) -> Option<&Entry> {
@@ -218,7 +213,12 @@ impl Writer<'_> {
 
     /// Moves everything but what to forget into a roomier table, and lets readers have that one.
     /// Returns the handles of what was forgotten.
-    pub(crate) fn rebuild(&mut self, hash: impl Fn(Key) -> u64, forget: impl Fn(&Entry) -> bool) -> Vec<u32> {
+    pub(crate) fn rebuild(
+        &mut self,
+        edition: &Edition,
+        hash: impl Fn(Key) -> u64,
+        forget: impl Fn(&Entry) -> bool,
+    ) -> Vec<u32> {
         let old = Arc::clone(&self.table);
         let used = old.entries.iter().enumerate().filter(|(_, entry)| entry.is_used());
         let (forgotten, kept): (Vec<_>, Vec<_>) = used.partition(|(_, entry)| forget(entry));
@@ -230,7 +230,8 @@ impl Writer<'_> {
                 moved.push((slot, from, to_slot, to));
             }
         }
-        self.shard.table.store(Arc::clone(&new));
+        *self.shard.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
+        edition.change();
         // Marks up to here went to the old table; whoever sets one from here on looks again and finds the new one.
         fence(Ordering::SeqCst);
         *self.used = moved.len();
