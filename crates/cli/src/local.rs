@@ -11,9 +11,16 @@ use crate::logging;
 
 /// Does `job` on the installation at `place`. Nothing is created where there is none.
 pub(crate) async fn with_ops<T>(place: Place, job: impl AsyncFnOnce(&Ops) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    with_ops_of(&place.settings()?, job).await
+}
+
+/// The same with the settings of a place.
+pub(crate) async fn with_ops_of<T>(
+    settings: &Settings,
+    job: impl AsyncFnOnce(&Ops) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     logging::command()?;
-    let settings = place.settings()?;
-    let (opened, _installation) = lifecycle::open_store(&settings).await?;
+    let (opened, _installation) = lifecycle::open_store(settings).await?;
     work(opened, job).await
 }
 
@@ -27,9 +34,9 @@ pub(crate) async fn with_new_store<T>(
 
 /// Runs the store's writer beside `job`, until both have ended.
 async fn work<T>(opened: Opened, job: impl AsyncFnOnce(&Ops) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let Opened { store, writer, key } = opened;
+    let Opened { store, writer } = opened;
     let job = async move {
-        let ops = Ops::outside(store, key, Clock::System, Entropy::System);
+        let ops = Ops::outside(store, Clock::System, Entropy::System);
         // The operations are the last to hold the store; the writer ends once they are gone.
         job(&ops).await
     };

@@ -456,7 +456,7 @@ mod tests {
         let environment = |name: &str| (name == key::VARIABLE).then(|| hex.clone());
         let flags = Overrides { installation_key_file: Some("elsewhere".into()), ..Overrides::default() };
         let settings = Settings::load(flags, None, &environment).unwrap();
-        assert_eq!(settings.installation_key.load().unwrap().to_hex().expose(), hex);
+        assert_eq!(settings.installation_key.load().unwrap()[0].to_hex().expose(), hex);
         let shown = format!("{settings:?} {:?} {}", settings.installation_key, settings.installation_key);
         assert!(!shown.contains("0123456789"), "{shown}");
     }

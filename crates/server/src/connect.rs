@@ -37,7 +37,7 @@ struct Pages {
 
 /// The pages.
 pub(crate) fn router(app: App) -> Router {
-    let forms = Forms::new(app.ops.form_key(), app.entropy.clone());
+    let forms = Forms::new(app.ops.keys().clone(), app.entropy.clone());
     Router::new()
         .route(LOG_IN, get(log_in::show).post(log_in::submit).fallback(no_method))
         .route("/invite/{token}", get(invite::show).post(invite::submit).fallback(no_method))

@@ -22,6 +22,7 @@ impl From<Error> for Fault {
             | Error::ReadOnly { .. }
             | Error::Full { .. }
             | Error::Open { .. }
+            | Error::KeyMissing(_)
             | Error::Stopped => Self::Outage,
             Error::Conflict { .. }
             | Error::Foreign { .. }

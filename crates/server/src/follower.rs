@@ -4,19 +4,24 @@
 //! another process or node wakes it through the store's watch; and it looks every second in any case, because a wake-up
 //! is only a hint.
 
+mod keys;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use countersign_store::{Node, NodeId, Store};
+use countersign_token::digest::KeyId;
 use countersign_token::feed::{Change, Freshness, Revision, Subject};
 use countersign_token::index::Index;
 use countersign_token::time::{Clock, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::key::KeySource;
 use crate::ops::pages::Pages;
 use crate::propagation::{self, Watched};
+use keys::Keys;
 
 /// How often the feed is read without being asked.
 const POLL: Duration = Duration::from_secs(1);
@@ -82,14 +87,42 @@ impl Handle {
     }
 }
 
-fn registration(id: NodeId, started_at: Timestamp, applied: Revision, promise: Promise) -> Node {
-    Node { serves_stale: promise.serves_stale, ..Node::new(id, started_at, applied) }
+/// How far loading has come, for whoever waits for the server.
+struct Progress<'c> {
+    clock: &'c Clock,
+    loaded: u64,
+    told_at: BootTime,
+}
+
+impl Progress<'_> {
+    fn count(&mut self) {
+        self.loaded += 1;
+        if !self.loaded.is_multiple_of(LOOK_AT_CLOCK_AFTER) {
+            return;
+        }
+        let now = self.clock.boot();
+        if now.duration_since(self.told_at) >= TELL_EVERY {
+            tracing::info!(loaded = self.loaded, "still loading the index");
+            self.told_at = now;
+        }
+    }
+}
+
+fn registration(
+    id: NodeId,
+    started_at: Timestamp,
+    applied: Revision,
+    promise: Promise,
+    installation_key: KeyId,
+) -> Node {
+    Node { serves_stale: promise.serves_stale, installation_key, ..Node::new(id, started_at, applied) }
 }
 
 /// The follower itself: one a node.
 #[derive(Debug)]
 pub struct Follower {
     store: Store,
+    keys: Keys,
     index: Arc<Index>,
     freshness: Arc<Freshness>,
     pages: Arc<Pages>,
@@ -117,7 +150,9 @@ impl Follower {
     ) -> Result<(Self, Handle), countersign_store::Error> {
         // On the list first: a revoker that reads it while this node loads must wait for this node too.
         let started_at = clock.now();
-        store.register_node(&registration(node, started_at, Revision::new(0), promise)).await?;
+        let keys = Keys::new(store.clone(), Arc::clone(&index), node);
+        let registration = registration(node, started_at, Revision::new(0), promise, keys.newest());
+        store.register_node(&registration).await?;
         let noted = clock.boot();
         let revision = store.load(&mut |change| index.apply(&change)).await?;
         store.heartbeat(node, revision).await?;
@@ -126,8 +161,9 @@ impl Follower {
         let wake = Arc::new(Notify::new());
         let watched = Watched::default();
         let handle = Handle { node, applied: receiver, wake: Arc::clone(&wake), watched: watched.clone(), promise };
-        let follower = Self {
+        let mut follower = Self {
             store,
+            keys,
             index,
             freshness,
             pages,
@@ -142,6 +178,13 @@ impl Follower {
             mute: false,
         };
         Ok((follower, handle))
+    }
+
+    /// Looks for keys of the installation that are made known while this node runs.
+    #[must_use]
+    pub fn reading_keys_from(mut self, source: KeySource) -> Self {
+        self.keys.source = Some(source);
+        self
     }
 
     /// Follows the feed until `stop`, then takes the node off the list. An outage of the store is waited out: the
@@ -193,7 +236,8 @@ impl Follower {
         let applied = *self.applied.borrow();
         let beaten = match self.store.heartbeat(self.node, applied).await {
             Err(countersign_store::Error::Rows { .. }) => {
-                self.store.register_node(&registration(self.node, self.started_at, applied, self.promise)).await
+                let newest = self.keys.newest();
+                self.store.register_node(&registration(self.node, self.started_at, applied, self.promise, newest)).await
             }
             other => other,
         };
@@ -239,6 +283,7 @@ impl Follower {
     async fn poll(&mut self) -> Result<(), countersign_store::Error> {
         let from = *self.applied.borrow();
         let feed = self.store.poll(from).await?;
+        self.keys.follow(feed.keys).await?;
         if feed.reload {
             tracing::warn!(
                 from = from.get(),

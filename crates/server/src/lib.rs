@@ -24,6 +24,7 @@ pub mod propagation;
 #[cfg(test)]
 mod property;
 mod repeat;
+pub mod rekeyer;
 pub mod sweeper;
 mod throttle;
 pub mod tls;

@@ -29,7 +29,9 @@ use crate::management::{self, App};
 use crate::metrics::{Metrics, Sources};
 use crate::ops::pages::Pages;
 use crate::ops::{Node, Ops};
-use crate::sweeper;
+use crate::refusal;
+use crate::rekeyer;
+use crate::sweeper::{self, Retention};
 use crate::tls::Tls;
 
 pub(crate) mod accept;
@@ -102,7 +104,7 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Background {
     tasks: Tasks,
-    /// Of the flusher, the sweeper and the census.
+    /// Of the flusher, the recorder, the sweeper, the rekeyer and the census.
     flusher: CancellationToken,
     follower: CancellationToken,
 }
@@ -111,6 +113,7 @@ const WRITER: &str = "writer";
 const FOLLOWER: &str = "follower";
 const FLUSHER: &str = "flusher";
 const SWEEPER: &str = "sweeper";
+const REKEYER: &str = "rekeyer";
 const CENSUS: &str = "census";
 const MANAGEMENT: &str = "management";
 const GATE: &str = "gate";
@@ -125,7 +128,7 @@ impl Server {
             Database::Sqlite(path) => Some(ServerLock::take(path)?),
             Database::Postgres(_) => None,
         };
-        let Opened { store, writer, key } = opened;
+        let Opened { store, writer } = opened;
         let mut background = Background::default();
         background.tasks.spawn(WRITER, async {
             writer.run().await;
@@ -171,7 +174,10 @@ impl Server {
             unix_room: Room::new(connections),
         };
 
-        let index = Arc::new(Index::new(key.digest_key(), &entropy));
+        let credentials = store.count_credentials().await?;
+        memory::make_room_for(credentials);
+        let capacity = usize::try_from(credentials).unwrap_or(usize::MAX);
+        let index = Arc::new(Index::with_capacity(store.keys().current().digest_key(), &entropy, capacity));
         let freshness = Arc::new(Freshness::new(clock.boot()));
         let pages = Arc::new(Pages::default());
         let max_staleness = installation.max_staleness;
@@ -184,9 +190,9 @@ impl Server {
             clock.clone(),
             NodeId::generate(&entropy),
             promise,
-        )
-        .await
-        .context("cannot load the index")?;
+        );
+        let (follower, handle) = answering(&management, load).await.context("cannot load the index")?;
+        let follower = follower.reading_keys_from(settings.installation_key.clone());
         background.tasks.spawn(FOLLOWER, follower.run(background.follower.clone()));
         let flusher = Flusher::new(store.clone(), Arc::clone(&index));
         let flush = flusher.clone().run(background.flusher.clone());
@@ -225,7 +231,26 @@ impl Server {
             metrics.gate.clone(),
         );
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
-        let ops = Ops::of_node(store, key, clock.clone(), entropy.clone(), settings.secret_format, node);
+        let ops = Ops::of_node(store, clock.clone(), entropy.clone(), settings.secret_format, node);
+        let rekey = rekeyer::run(ops.clone(), Arc::clone(&index), background.flusher.clone());
+        background.tasks.spawn(REKEYER, async {
+            rekey.await;
+            Ok(())
+        });
+        let tracer = match &settings.otlp_endpoint {
+            Some(endpoint) => {
+                let lost = metrics.spans_lost.clone();
+                let (tracer, exporter) = trace::tracing_to(endpoint, clock.clone(), entropy.clone(), lost)
+                    .context("otlp_endpoint is wrong")?;
+                let export = exporter.run(background.flusher.clone());
+                background.tasks.spawn(TRACES, async {
+                    export.await;
+                    Ok(())
+                });
+                Some(tracer)
+            }
+            None => None,
+        };
         let public_url = settings.public_url.as_deref().map(|url| Arc::from(url.trim_end_matches('/')));
         let router = management::router(App {
             ops,
@@ -304,6 +329,7 @@ impl Background {
         self.flusher.cancel();
         outcomes.push(self.tasks.finish(FLUSHER, FINISH_TIMEOUT).await);
         outcomes.push(self.tasks.finish(SWEEPER, FINISH_TIMEOUT).await);
+        outcomes.push(self.tasks.finish(REKEYER, FINISH_TIMEOUT).await);
         outcomes.push(self.tasks.finish(CENSUS, FINISH_TIMEOUT).await);
         self.follower.cancel();
         outcomes.push(self.tasks.finish(FOLLOWER, FINISH_TIMEOUT).await);

@@ -14,11 +14,13 @@ mod field;
 pub(crate) mod idempotency;
 mod import;
 mod installation;
+mod installation_key;
 mod invite;
 mod management_token;
 mod member;
 pub mod pages;
 mod pfid;
+mod rekey;
 mod seal;
 mod service_token;
 mod signing_key;
@@ -28,7 +30,7 @@ mod zone;
 use std::sync::Arc;
 
 use countersign_store::{AuditActor, AuditEvent, Store};
-use countersign_token::digest::{DigestKey, InstallationKey, MacKey};
+use countersign_token::digest::{DigestKey, Keyring};
 use countersign_token::entropy::Entropy;
 use countersign_token::id::AccountId;
 use countersign_token::index::Index;
@@ -42,6 +44,7 @@ pub use self::environment::{NewEnvironment, Purpose, UpdateEnvironment};
 pub use self::idempotency::{IdempotencyKey, Intent, Outcome, Replay, Reply};
 pub use self::import::{Import, ImportedSecret, ImportedServiceToken};
 pub use self::installation::{Initialised, NewInstallation};
+pub use self::installation_key::{Finish, KeyStatus, Remains};
 pub use self::invite::Accepted;
 pub use self::management_token::NewManagementToken;
 pub use self::member::UpdateMember;
@@ -92,8 +95,6 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Ops {
     store: Store,
-    key: Arc<InstallationKey>,
-    digest_key: DigestKey,
     clock: Clock,
     entropy: Entropy,
     secret_format: SecretFormat,
@@ -126,21 +127,18 @@ impl Ops {
     /// The operations of a serving node.
     pub fn of_node(
         store: Store,
-        key: InstallationKey,
         clock: Clock,
         entropy: Entropy,
         secret_format: SecretFormat,
         node: Node,
     ) -> Self {
-        let digest_key = key.digest_key();
-        Self { store, key: Arc::new(key), digest_key, clock, entropy, secret_format, seat: Seat::Node(node) }
+        Self { store, clock, entropy, secret_format, seat: Seat::Node(node) }
     }
 
     /// The operations of a command that works on the store itself.
-    pub fn outside(store: Store, key: InstallationKey, clock: Clock, entropy: Entropy) -> Self {
-        let digest_key = key.digest_key();
+    pub fn outside(store: Store, clock: Clock, entropy: Entropy) -> Self {
         let secret_format = SecretFormat::Scannable;
-        Self { store, key: Arc::new(key), digest_key, clock, entropy, secret_format, seat: Seat::Outside }
+        Self { store, clock, entropy, secret_format, seat: Seat::Outside }
     }
 
     /// The store that is worked on.
@@ -148,9 +146,14 @@ impl Ops {
         &self.store
     }
 
-    /// The key that marks the forms which this installation has handed out: on every node the same.
-    pub fn form_key(&self) -> MacKey {
-        self.key.form_key()
+    /// The installation keys that this process holds.
+    pub fn keys(&self) -> &Keyring {
+        self.store.keys()
+    }
+
+    /// The key that digests new secrets.
+    fn digest_key(&self) -> DigestKey {
+        self.keys().current().digest_key()
     }
 
     /// Tells the store of this node's last-seen marks: before it sorts by them, and before the index forgets tokens that

@@ -16,7 +16,7 @@ use crate::tx::{Group, Tx};
 
 macro_rules! columns {
     () => {
-        "id, account_id, scope, environment_id, agent_id, agent_deployment_id, status, digest, key_id, issued_at, \
+        "id, account_id, scope, environment_id, agent_id, agent_deployment_id, status, digest, digest_key, key_id, issued_at, \
          expires_at, created_by, last_used_at, inserted_at, updated_at"
     };
 }
@@ -56,14 +56,14 @@ fn read_scope(columns: &mut Columns<'_>) -> Result<ApiTokenScope, Error> {
     }
 }
 
-fn read(row: &AnyRow) -> Result<ApiToken, Error> {
+pub(crate) fn read(row: &AnyRow) -> Result<ApiToken, Error> {
     let mut columns = Columns::of("api_token", row);
     Ok(ApiToken {
         id: columns.parse()?,
         account: columns.parse()?,
         scope: read_scope(&mut columns)?,
         status: read_status(&mut columns)?,
-        digest: columns.digest()?,
+        digest: columns.keyed_digest()?,
         key_id: columns.text()?.to_owned(),
         issued_at: columns.time()?,
         expires_at: columns.time()?,
@@ -73,6 +73,10 @@ fn read(row: &AnyRow) -> Result<ApiToken, Error> {
         updated_at: columns.time()?,
     })
 }
+
+/// Those under an installation key, also deleted ones.
+pub(crate) const UNDER_KEY: &str =
+    concat!("SELECT ", columns!(), " FROM api_token WHERE digest_key = $1 AND id > $2 ORDER BY id LIMIT $3");
 
 async fn find(
     connection: &mut AnyConnection,
@@ -87,7 +91,7 @@ async fn find(
 
 macro_rules! feed_columns {
     () => {
-        "SELECT id, account_id, environment_id, digest, status, expires_at, last_used_at, \
+        "SELECT id, account_id, environment_id, digest, replaced_digest, status, expires_at, last_used_at, \
          COALESCE(deleted_at, ended_at), revision FROM api_token"
     };
 }
@@ -105,12 +109,13 @@ pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
     let account = columns.parse()?;
     let environment = columns.parse_if_any()?;
     let digest = columns.digest()?;
+    let replaced = columns.digest_if_any()?;
     let status = read_status(&mut columns)?;
     let expires_at = columns.time()?;
     let last_used_at = columns.time_if_any()?;
     let deleted = columns.time_if_any()?.is_some();
     let revision = Revision::new(columns.int()?);
-    let subject = Subject::ApiToken { id, account, environment, digest, replaced: None, status, expires_at, last_used_at, deleted };
+    let subject = Subject::ApiToken { id, account, environment, digest, replaced, status, expires_at, last_used_at, deleted };
     Ok(Change { revision, subject })
 }
 
@@ -181,12 +186,13 @@ impl Tx {
     ///
     /// [`Error::Conflict`] if its id exists.
     pub async fn insert_api_token(&mut self, token: &ApiToken) -> Result<(), Error> {
+        self.require_live_key(&token.digest)?;
         let revision = self.change(Group::ApiToken);
         let query = sqlx::query(concat!(
             "INSERT INTO api_token (",
             columns!(),
             ", ended_at, deleted_at, revision) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, NULL, NULL, $16)"
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, NULL, NULL, $17)"
         ))
         .bind(token.id.to_string())
         .bind(token.account.to_string())
@@ -196,6 +202,7 @@ impl Tx {
         .bind(token.scope.deployment().map(|deployment| deployment.to_string()))
         .bind(token.status.text())
         .bind(token.digest.as_bytes().to_vec())
+        .bind(i64::from(token.digest.key().get()))
         .bind(token.key_id.clone())
         .bind(token.issued_at.as_micros())
         .bind(token.expires_at.as_micros())

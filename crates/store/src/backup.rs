@@ -47,14 +47,14 @@ pub struct Contents {
     pub revision: Revision,
     /// How many rows of each table are in it.
     pub rows: Vec<(String, u64)>,
-    /// The installation key, if it is in it.
+    /// The installation keys that are live, if they are in it, with a space between two: the content of a key file.
     pub key: Option<Secret>,
     key_check: Vec<u8>,
     seal: Seal,
 }
 
 impl Contents {
-    /// Whether this is the key of the installation that the backup is of.
+    /// Whether this is the key that was current in the installation that the backup is of.
     pub fn belongs_to(&self, key: &InstallationKey) -> bool {
         self.key_check == key.check_value()
     }
@@ -78,7 +78,6 @@ impl Contents {
 /// When the store can't be read, holds no installation, or `to` can't be written. What was written until then is no backup.
 pub async fn create(
     store: &Store,
-    key: &InstallationKey,
     with_key: bool,
     taken_at: Timestamp,
     to: &mut (dyn Write + Send),
@@ -87,13 +86,18 @@ pub async fn create(
     let installation = store.installation().await?.ok_or(Error::NoInstallation)?;
     let mut snapshot = store.snapshot().await?;
     let head = Head::read(&mut snapshot).await?;
+    let key = store.keys().get(head.keys.current).map_err(StoreError::from)?;
+    let keys = || {
+        let keys: Vec<_> = store.keys().all().iter().map(|key| key.to_hex()).collect();
+        Secret::from(keys.iter().map(Secret::expose).collect::<Vec<_>>().join(" "))
+    };
     let mut contents = Contents {
         schema: migrate::known_version(),
         installation: installation.id,
         taken_at,
         revision: Revision::new(head.value),
         rows: Vec::new(),
-        key: with_key.then(|| key.to_hex()),
+        key: with_key.then(keys),
         key_check: key.check_value().to_vec(),
         seal: Seal::default(),
     };
@@ -106,7 +110,7 @@ pub async fn create(
         key_check: contents.key_check.clone(),
     })?;
     if with_key {
-        writer.write(&Record::Key(key.to_hex()))?;
+        writer.write(&Record::Key(keys()))?;
     }
     let mut total = 0;
     for table in TABLES {

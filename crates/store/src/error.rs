@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use countersign_token::digest::NoKey;
 use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
@@ -100,6 +101,12 @@ pub enum Error {
          `installation.key` of the data directory, or what --installation-key-file names), or restore it from a backup"
     )]
     KeyMismatch,
+    /// An installation key is needed that this process does not hold.
+    #[error(
+        "{0}. The key is being changed, or was: add this key to the key file from a server that has it (beside the one that is \
+         there, separated by white space), and see `countersign installation-key status` and docs/key-rotation.md"
+    )]
+    KeyMissing(#[from] NoKey),
     /// The installation exists already.
     #[error("this database holds an installation already")]
     Initialised,
@@ -169,6 +176,7 @@ impl Error {
             | Self::SchemaOlder { .. }
             | Self::SchemaChanged { .. }
             | Self::KeyMismatch
+            | Self::KeyMissing(_)
             | Self::Initialised => "setup",
             Self::Inconsistent { .. } => "inconsistent",
             Self::Rows { .. } | Self::Unaudited | Self::Database { .. } => "bug",

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use countersign_token::digest::LiveKeys;
 use countersign_token::feed::{Change, Revision};
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
@@ -23,6 +24,8 @@ pub struct Feed {
     /// Deletions that the reader has not seen are gone for good. `changes` is all that there is, and what it doesn't name
     /// must be forgotten.
     pub reload: bool,
+    /// Which installation keys are live: to be taken over before the changes.
+    pub keys: LiveKeys,
 }
 
 /// Stands before every revision, for reading all that lives. (From revision 0 on, deletions are news.)
@@ -53,7 +56,7 @@ impl Store {
             let is_change = columns.text_if_any()?.is_some();
             columns.back();
             if head.horizon.max(head.directory).max(head.api_token) <= from.get() {
-                newest = Some(Revision::new(head.value));
+                newest = Some((Revision::new(head.value), head.keys));
                 if is_change {
                     changes.push(service_token::read_change_columns(columns)?);
                 }
@@ -61,7 +64,7 @@ impl Store {
             Ok(())
         })
         .await?;
-        Ok(newest.map(|revision| Feed { revision, changes, reload: false }))
+        Ok(newest.map(|(revision, keys)| Feed { revision, changes, reload: false, keys }))
     }
 
     async fn poll_all(&self, from: Revision) -> Result<Feed, Error> {
@@ -74,7 +77,7 @@ impl Store {
         if from < head.horizon {
             read_directory(&mut snapshot, NOTHING, &mut push).await?;
             read_all_tokens(&mut snapshot, &mut push).await?;
-            return Ok(Feed { revision, changes, reload: true });
+            return Ok(Feed { revision, changes, reload: true, keys: head.keys });
         }
         if head.directory > from {
             read_directory(&mut snapshot, from, &mut push).await?;
@@ -95,7 +98,7 @@ impl Store {
             })
             .await?;
         }
-        Ok(Feed { revision, changes, reload: false })
+        Ok(Feed { revision, changes, reload: false, keys: head.keys })
     }
 
     /// Passes everything that lives to `take`, row by row, and returns the revision that this is the state of.

@@ -30,11 +30,11 @@ impl Installation {
 
 macro_rules! select {
     () => {
-        "SELECT id, created_at, max_staleness, key_check FROM installation WHERE one = 1"
+        "SELECT id, created_at, max_staleness FROM installation WHERE one = 1"
     };
 }
 
-async fn find(connection: &mut AnyConnection) -> Result<Option<(Installation, Vec<u8>)>, Error> {
+async fn find(connection: &mut AnyConnection) -> Result<Option<Installation>, Error> {
     let row = sqlx::query(select!()).fetch_optional(connection).await?;
     let Some(row) = row else { return Ok(None) };
     let mut columns = Columns::of("installation", &row);
@@ -43,15 +43,7 @@ async fn find(connection: &mut AnyConnection) -> Result<Option<(Installation, Ve
         created_at: columns.time()?,
         max_staleness: Duration::from_micros(columns.count()?),
     };
-    Ok(Some((installation, columns.bytes()?.to_vec())))
-}
-
-/// Refuses a key that is not the one of the installation, if there is one.
-pub(crate) async fn check_key(connection: &mut AnyConnection, key_check: &[u8; 32]) -> Result<(), Error> {
-    match find(connection).await? {
-        Some((_, kept)) if kept != key_check => Err(Error::KeyMismatch),
-        _ => Ok(()),
-    }
+    Ok(Some(installation))
 }
 
 async fn find_signing_key_id(connection: &mut AnyConnection) -> Result<String, Error> {
@@ -77,7 +69,7 @@ impl Store {
     /// When the database can't be read.
     pub async fn installation(&self) -> Result<Option<Installation>, Error> {
         let mut reader = self.reader().await?;
-        Ok(find(&mut reader).await?.map(|(installation, _)| installation))
+        find(&mut reader).await
     }
 }
 
@@ -89,7 +81,7 @@ impl Tx {
     /// When the database can't be read.
     pub async fn installation(&mut self) -> Result<Option<Installation>, Error> {
         let found = find(self.reading()).await;
-        Ok(self.noting(found)?.map(|(installation, _)| installation))
+        self.noting(found)
     }
 
     /// Makes the database an installation's, and binds it to the installation key that the store was opened with.
@@ -101,6 +93,7 @@ impl Tx {
         if self.installation().await?.is_some() {
             return Err(Error::Initialised);
         }
+        let check_value = self.installation_key()?.check_value();
         let max_staleness = i64::try_from(installation.max_staleness.as_micros()).unwrap_or(i64::MAX);
         self.revision();
         let query = sqlx::query(
@@ -109,10 +102,11 @@ impl Tx {
         )
         .bind(installation.id.to_string())
         .bind(installation.created_at.as_micros())
-        .bind(self.key_check().to_vec())
+        .bind(check_value.to_vec())
         .bind(max_staleness)
         .bind(FIRST_KEY_ID);
-        self.execute(query, 1).await
+        self.execute(query, 1).await?;
+        self.insert_first_key(&check_value, installation.created_at).await
     }
 
     /// The id of the key that new API tokens are signed with.

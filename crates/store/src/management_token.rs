@@ -48,7 +48,7 @@ pub struct ManagementTokenFilter {
 
 macro_rules! columns {
     () => {
-        "id, user_id, account_id, name, digest, created_at, expires_at, revoked_at, last_used_at"
+        "id, user_id, account_id, name, digest, digest_key, created_at, expires_at, revoked_at, last_used_at"
     };
 }
 
@@ -65,7 +65,7 @@ fn read(row: &AnyRow) -> Result<ManagementToken, Error> {
         id: columns.parse()?,
         owner: read_owner(&mut columns)?,
         name: columns.text()?.to_owned(),
-        digest: columns.digest()?,
+        digest: columns.keyed_digest()?,
         grants: Vec::new(),
         created_at: columns.time()?,
         expires_at: columns.time_if_any()?,
@@ -112,8 +112,8 @@ async fn list_grants(connection: &mut AnyConnection, id: &ManagementTokenId) -> 
 
 /// Every change of a token or of its grants after `from`: one row a grant, those of a token together. Before the first
 /// revision, revoked tokens are nothing new.
-pub(crate) const CHANGES: &str = "SELECT id, user_id, management_token.account_id, digest, expires_at, revoked_at, \
-     revision, management_grant.account_id, permission \
+pub(crate) const CHANGES: &str = "SELECT id, user_id, management_token.account_id, digest, replaced_digest, expires_at, \
+     revoked_at, revision, management_grant.account_id, permission \
      FROM management_token LEFT JOIN management_grant ON management_token_id = id \
      WHERE revision > $1 AND ($1 >= 0 OR revoked_at IS NULL) \
      ORDER BY revision, id, management_grant.account_id, permission";
@@ -124,6 +124,7 @@ pub(crate) fn read_change(row: &AnyRow, last: &mut Option<Change>) -> Result<Opt
     let token: ManagementTokenId = columns.parse()?;
     let owner = read_owner(&mut columns)?;
     let digest = columns.digest()?;
+    let replaced = columns.digest_if_any()?;
     let expires_at = columns.time_if_any()?;
     let revoked = columns.time_if_any()?.is_some();
     let revision = Revision::new(columns.int()?);
@@ -138,7 +139,7 @@ pub(crate) fn read_change(row: &AnyRow, last: &mut Option<Change>) -> Result<Opt
         return Ok(None);
     }
     let grants = grant.into_iter().collect();
-    let subject = Subject::ManagementToken { id: token, owner, digest, replaced: None, grants, expires_at, revoked };
+    let subject = Subject::ManagementToken { id: token, owner, digest, replaced, grants, expires_at, revoked };
     Ok(last.replace(Change { revision, subject }))
 }
 
@@ -196,6 +197,7 @@ impl Tx {
     ///
     /// [`Error::Conflict`] if its id exists, or its owner or the account of a grant doesn't.
     pub async fn insert_management_token(&mut self, token: &ManagementToken) -> Result<(), Error> {
+        self.require_live_key(&token.digest)?;
         let (user, account) = match token.owner {
             TokenOwner::User(user) => (Some(user.to_string()), None),
             TokenOwner::Account(account) => (None, Some(account.to_string())),
@@ -204,13 +206,14 @@ impl Tx {
         let query = sqlx::query(concat!(
             "INSERT INTO management_token (",
             columns!(),
-            ", revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+            ", revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
         ))
         .bind(token.id.to_string())
         .bind(user)
         .bind(account)
         .bind(token.name.clone())
         .bind(token.digest.as_bytes().to_vec())
+        .bind(i64::from(token.digest.key().get()))
         .bind(token.created_at.as_micros())
         .bind(token.expires_at.map(Timestamp::as_micros))
         .bind(token.revoked_at.map(Timestamp::as_micros))

@@ -31,6 +31,12 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0002_api_tokens.sql"),
     },
     Migration {
+        version: 3,
+        name: "installation_keys",
+        sqlite: include_str!("../migrations/sqlite/0003_installation_keys.sql"),
+        postgres: include_str!("../migrations/postgres/0003_installation_keys.sql"),
+    },
+    Migration {
         version: 4,
         name: "audit",
         sqlite: include_str!("../migrations/sqlite/0004_audit.sql"),

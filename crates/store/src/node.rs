@@ -6,15 +6,17 @@
 use std::fmt;
 use std::str::FromStr;
 
+use countersign_token::digest::KeyId;
 use countersign_token::entropy::Entropy;
 use countersign_token::feed::Revision;
 use countersign_token::id::{IdError, InstallationId};
 use countersign_token::time::Timestamp;
+use sqlx::AnyConnection;
 
 use crate::error::Error;
 use crate::row::Columns;
 use crate::store::Store;
-use crate::tx::expect_rows;
+use crate::tx::{Tx, expect_rows};
 
 /// Names one run of a server. Text: 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,12 +62,14 @@ pub struct Node {
     pub applied: Revision,
     /// Whether it goes on admitting when it has fallen behind.
     pub serves_stale: bool,
+    /// The newest installation key that it holds.
+    pub installation_key: KeyId,
 }
 
 impl Node {
     /// A node that starts, and refuses when it falls behind.
     pub fn new(id: NodeId, started_at: Timestamp, applied: Revision) -> Self {
-        Self { id, started_at, heartbeat: 0, applied, serves_stale: false }
+        Self { id, started_at, heartbeat: 0, applied, serves_stale: false, installation_key: KeyId::FIRST }
     }
 }
 
@@ -80,15 +84,17 @@ impl Store {
         self.write_apart(move |connection| {
             Box::pin(async move {
                 let query = sqlx::query(
-                    "INSERT INTO node (id, started_at, heartbeat, applied, serves_stale) VALUES ($1, $2, $3, $4, $5) \
+                    "INSERT INTO node (id, started_at, heartbeat, applied, serves_stale, installation_key) \
+                     VALUES ($1, $2, $3, $4, $5, $6) \
                      ON CONFLICT (id) DO UPDATE SET heartbeat = node.heartbeat + 1, applied = excluded.applied, \
-                     serves_stale = excluded.serves_stale",
+                     serves_stale = excluded.serves_stale, installation_key = excluded.installation_key",
                 )
                 .bind(node.id.to_string())
                 .bind(node.started_at.as_micros())
                 .bind(node.heartbeat)
                 .bind(node.applied.get())
-                .bind(i64::from(node.serves_stale));
+                .bind(i64::from(node.serves_stale))
+                .bind(i64::from(node.installation_key.get()));
                 expect_rows(query.execute(connection).await?.rows_affected(), 1)
             })
         })
@@ -129,6 +135,23 @@ impl Store {
         .await
     }
 
+    /// Reports the newest installation key that a node holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rows`] if the node is not on the list any more: it must register again.
+    pub async fn report_installation_key(&self, node: NodeId, key: KeyId) -> Result<(), Error> {
+        self.write_apart(move |connection| {
+            Box::pin(async move {
+                let query = sqlx::query("UPDATE node SET installation_key = $2 WHERE id = $1")
+                    .bind(node.to_string())
+                    .bind(i64::from(key.get()));
+                expect_rows(query.execute(connection).await?.rows_affected(), 1)
+            })
+        })
+        .await
+    }
+
     /// Takes a node off the list, if it is on it.
     ///
     /// # Errors
@@ -151,19 +174,37 @@ impl Store {
     ///
     /// When the database can't be read.
     pub async fn list_nodes(&self) -> Result<Vec<Node>, Error> {
-        let query = sqlx::query("SELECT id, started_at, heartbeat, applied, serves_stale FROM node ORDER BY id");
-        let rows = query.fetch_all(&mut *self.reader().await?).await?;
-        rows.iter()
-            .map(|row| {
-                let mut columns = Columns::of("node", row);
-                Ok(Node {
-                    id: columns.parse()?,
-                    started_at: columns.time()?,
-                    heartbeat: columns.int()?,
-                    applied: Revision::new(columns.int()?),
-                    serves_stale: columns.flag()?,
-                })
-            })
-            .collect()
+        list(&mut *self.reader().await?).await
     }
+}
+
+impl Tx {
+    /// The nodes on the list, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_nodes(&mut self) -> Result<Vec<Node>, Error> {
+        let found = list(self.reading()).await;
+        self.noting(found)
+    }
+}
+
+async fn list(connection: &mut AnyConnection) -> Result<Vec<Node>, Error> {
+    let query =
+        sqlx::query("SELECT id, started_at, heartbeat, applied, serves_stale, installation_key FROM node ORDER BY id");
+    let rows = query.fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let mut columns = Columns::of("node", row);
+            Ok(Node {
+                id: columns.parse()?,
+                started_at: columns.time()?,
+                heartbeat: columns.int()?,
+                applied: Revision::new(columns.int()?),
+                serves_stale: columns.flag()?,
+                installation_key: columns.key_id()?,
+            })
+        })
+        .collect()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use countersign_token::digest::Digest;
+use countersign_token::digest::{Digest, KeyId};
 use countersign_token::time::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{Column as _, Row as _};
@@ -111,6 +111,28 @@ impl<'r> Columns<'r> {
             Some(bytes) => self.to_digest(bytes).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// A digest, and the key that it was made with, which is the next column.
+    pub(crate) fn keyed_digest(&mut self) -> Result<Digest, Error> {
+        let digest = self.digest()?;
+        Ok(digest.under(self.key_id()?))
+    }
+
+    pub(crate) fn keyed_digest_if_any(&mut self) -> Result<Option<Digest>, Error> {
+        let digest = self.digest_if_any()?;
+        let key = self.key_id()?;
+        Ok(digest.map(|digest| digest.under(key)))
+    }
+
+    pub(crate) fn key_id(&mut self) -> Result<KeyId, Error> {
+        self.key_id_if_any()?.ok_or_else(|| self.problem("0 is no key"))
+    }
+
+    /// 0 is none.
+    pub(crate) fn key_id_if_any(&mut self) -> Result<Option<KeyId>, Error> {
+        let number = self.int()?;
+        u32::try_from(number).map(KeyId::new).map_err(|error| self.problem(error))
     }
 
     fn to_digest(&self, bytes: &[u8]) -> Result<Digest, Error> {

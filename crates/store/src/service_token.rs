@@ -82,8 +82,8 @@ fn like_pattern(search: &str) -> String {
 
 macro_rules! columns {
     () => {
-        "id, account_id, zone_id, client_id, name, duration, enabled, secret_version, digest, previous_digest, \
-         previous_expires_at, created_at, updated_at, expires_at, last_seen_at"
+        "id, account_id, zone_id, client_id, name, duration, enabled, secret_version, digest, digest_key, \
+         previous_digest, previous_digest_key, previous_expires_at, created_at, updated_at, expires_at, last_seen_at"
     };
 }
 
@@ -122,8 +122,8 @@ fn read(row: &AnyRow) -> Result<ServiceToken, Error> {
             let version = columns.int()?;
             u32::try_from(version).map_err(|error| columns.problem(error))?
         },
-        digest: columns.digest()?,
-        previous_digest: columns.digest_if_any()?,
+        digest: columns.keyed_digest()?,
+        previous_digest: columns.keyed_digest_if_any()?,
         previous_expires_at: columns.time_if_any()?,
         created_at: columns.time()?,
         updated_at: columns.time()?,
@@ -189,8 +189,13 @@ pub(crate) async fn write_count(connection: &mut AnyConnection, owner: &Owner, d
 }
 
 static INSERT: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 17, "")
+    Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 19, "")
 });
+
+/// The key that the digest of the secret before was made with; what is there without one says nothing.
+fn previous_key(token: &ServiceToken) -> i64 {
+    token.previous_digest.map_or(token.digest.key(), |digest| digest.key()).get().into()
+}
 
 /// Inserts service tokens, each with its revision.
 pub(crate) async fn insert(connection: &mut AnyConnection, tokens: &[(ServiceToken, i64)]) -> Result<(), Error> {
@@ -205,7 +210,9 @@ pub(crate) async fn insert(connection: &mut AnyConnection, tokens: &[(ServiceTok
             .bind(i64::from(token.enabled))
             .bind(i64::from(token.secret_version))
             .bind(token.digest.as_bytes().to_vec())
+            .bind(i64::from(token.digest.key().get()))
             .bind(token.previous_digest.map(|digest| digest.as_bytes().to_vec()))
+            .bind(previous_key(token))
             .bind(token.previous_expires_at.map(Timestamp::as_micros))
             .bind(token.created_at.as_micros())
             .bind(token.updated_at.as_micros())
@@ -390,8 +397,9 @@ impl Tx {
     ///
     /// # Errors
     ///
-    /// None yet.
+    /// [`Error::KeyMissing`] if its digest was made with a key that is not live any more.
     pub async fn insert_service_token(&mut self, token: &ServiceToken) -> Result<(), Error> {
+        self.require_live_key(&token.digest)?;
         self.queue_service_token(token.clone());
         Ok(())
     }
@@ -408,7 +416,7 @@ impl Tx {
         let query = sqlx::query(
             "UPDATE service_token SET name = $4, name_folded = $5, duration = $6, enabled = $7, secret_version = $8, \
              digest = $9, previous_digest = $10, previous_expires_at = $11, updated_at = $12, expires_at = $13, \
-             revision = $14 WHERE id = $1 AND account_id = $2 AND zone_id = $3 AND deleted_at IS NULL",
+             revision = $14, digest_key = $15, previous_digest_key = $16 WHERE id = $1 AND account_id = $2 AND zone_id = $3 AND deleted_at IS NULL",
         )
         .bind(token.id.to_string())
         .bind(token.owner.account.to_string())
@@ -423,7 +431,9 @@ impl Tx {
         .bind(token.previous_expires_at.map(Timestamp::as_micros))
         .bind(token.updated_at.as_micros())
         .bind(token.expires_at.as_micros())
-        .bind(revision);
+        .bind(revision)
+        .bind(i64::from(token.digest.key().get()))
+        .bind(previous_key(token));
         self.execute(query, 1).await
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use countersign_token::digest::{InstallationKey, MacKey};
+use countersign_token::digest::Keyring;
 use countersign_token::feed::Revision;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, Transaction};
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::database::{self, Database, Options};
 use crate::error::Error;
-use crate::installation;
+use crate::installation_key;
 use crate::migrate;
 use crate::tx::{Head, Tx};
 use crate::watch::Watch;
@@ -31,7 +31,7 @@ struct Inner {
     apart: mpsc::Sender<Box<dyn Job>>,
     own: Arc<Own>,
     counts: Arc<WriterCounts>,
-    audit_key: MacKey,
+    keyring: Keyring,
 }
 
 impl Store {
@@ -41,29 +41,29 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::SchemaNewer`], [`Error::SchemaChanged`], [`Error::KeyMismatch`], [`Error::Foreign`],
+    /// [`Error::SchemaNewer`], [`Error::SchemaChanged`], [`Error::KeyMismatch`], [`Error::KeyMissing`], [`Error::Foreign`],
     /// [`Error::ReadOnly`], [`Error::Full`], or that the database can't be opened. Nothing was changed then.
-    pub async fn connect(options: Options, key: &InstallationKey) -> Result<(Self, Writer), Error> {
+    pub async fn connect(options: Options, keys: impl Into<Keyring>) -> Result<(Self, Writer), Error> {
+        let keyring = keys.into();
         let Options { database, readers } = options;
         database.create_missing_file()?;
         let mut connection = Box::pin(database.connect_writer()).await?;
         migrate::migrate(&database, &mut connection).await?;
-        installation::check_key(&mut connection, &key.check_value()).await?;
+        installation_key::identify(&mut connection, &keyring).await?;
         let own = Arc::new(Own::new(Head::read(&mut connection).await?.value));
 
         let counts = Arc::new(WriterCounts::new());
         let (ordered, queue) = mpsc::channel(QUEUE_MAX);
-        let lane = Lane::new(database.clone(), key, Arc::clone(&own), Arc::clone(&counts), queue, Some(connection));
+        let lane = Lane::new(database.clone(), keyring.clone(), Arc::clone(&own), Arc::clone(&counts), queue, Some(connection));
         let (apart, apart_lane) = if database.is_sqlite() {
             (ordered.clone(), None)
         } else {
             let (apart, queue) = mpsc::channel(QUEUE_MAX);
-            let lane = Lane::new(database.clone(), key, Arc::clone(&own), Arc::clone(&counts), queue, None);
+            let lane = Lane::new(database.clone(), keyring.clone(), Arc::clone(&own), Arc::clone(&counts), queue, None);
             (apart, Some(lane))
         };
         let readers = database.readers(readers)?;
-        let audit_key = key.audit_key();
-        let store = Self(Arc::new(Inner { database, readers, ordered, apart, own, counts, audit_key }));
+        let store = Self(Arc::new(Inner { database, readers, ordered, apart, own, counts, keyring }));
         Ok((store, Writer::new(lane, apart_lane)))
     }
 
@@ -74,7 +74,8 @@ impl Store {
     ///
     /// [`Error::SchemaOlder`] for a schema that is to be brought up to date first, also for none; otherwise as
     /// [`connect`](Self::connect).
-    pub async fn connect_reader(options: Options, key: &InstallationKey) -> Result<Self, Error> {
+    pub async fn connect_reader(options: Options, keys: impl Into<Keyring>) -> Result<Self, Error> {
+        let keyring = keys.into();
         let Options { database, readers } = options;
         let mut connection = Box::pin(database.connect_existing()).await?;
         let (found, known) = (migrate::find_version(&database, &mut connection).await?, migrate::known_version());
@@ -83,15 +84,15 @@ impl Store {
             found if found < known => return Err(Error::SchemaOlder { found, known }),
             _ => {}
         }
-        installation::check_key(&mut connection, &key.check_value()).await?;
+        installation_key::identify(&mut connection, &keyring).await?;
         let own = Arc::new(Own::new(Head::read(&mut connection).await?.value));
         database::close(connection).await;
         let readers = database.readers(readers)?;
         // Nobody works off this queue.
         let (ordered, _) = mpsc::channel(1);
         let counts = Arc::new(WriterCounts::new());
-        let (apart, audit_key) = (ordered.clone(), key.audit_key());
-        let inner = Inner { database, readers, ordered, apart, own, counts, audit_key };
+        let apart = ordered.clone();
+        let inner = Inner { database, readers, ordered, apart, own, counts, keyring };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -188,8 +189,10 @@ impl Store {
         &self.0.database
     }
 
-    pub(crate) fn audit_key(&self) -> &MacKey {
-        &self.0.audit_key
+    /// The installation keys that the store was opened with. Whoever adds to them, or takes over which are live, does it for
+    /// the writer too.
+    pub fn keys(&self) -> &Keyring {
+        &self.0.keyring
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a job sees of the batch's transaction.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use countersign_token::digest::MacKey;
+use countersign_token::digest::{Digest, InstallationKey, KeyId, Keyring, LiveKeys, NoKey};
 use countersign_token::feed::Revision;
 use countersign_token::id::AccountId;
 use countersign_token::service_token::{Owner, ServiceToken};
@@ -15,7 +16,7 @@ use crate::audit::{self, AuditEvent};
 use crate::database::Database;
 use crate::error::Error;
 use crate::row::Columns;
-use crate::{api_token, service_token};
+use crate::{api_token, installation_key, service_token};
 
 /// A group of tables that the feed reads, or skips when nothing in it has moved.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +36,14 @@ pub(crate) struct Head {
     pub(crate) audit_seq: i64,
     pub(crate) audit_mac: Vec<u8>,
     pub(crate) horizon: i64,
+    pub(crate) keys: LiveKeys,
 }
 
 /// The columns of `revision`, as [`Head`] reads them.
 macro_rules! head_columns {
     () => {
-        "value, directory_revision, service_token_revision, api_token_revision, audit_seq, audit_mac, horizon"
+        "value, directory_revision, service_token_revision, api_token_revision, audit_seq, audit_mac, horizon, \
+         key_before, key_current, key_next"
     };
 }
 
@@ -48,10 +51,35 @@ pub(crate) use head_columns;
 
 impl Head {
     /// Reads the row as it stands.
+    pub(crate) const READ: &str = concat!("SELECT ", head_columns!(), " FROM revision WHERE one = 1");
+
+    /// Reads the row as it stands.
     pub(crate) async fn read(connection: &mut AnyConnection) -> Result<Self, Error> {
-        let query = sqlx::query(concat!("SELECT ", head_columns!(), " FROM revision WHERE one = 1"));
+        let query = sqlx::query(Self::READ);
         let row = query.fetch_optional(connection).await?;
         Self::read_row(row.as_ref())
+    }
+
+    /// That of a store that is at this revision, with nothing else in it.
+    pub(crate) fn at(value: i64) -> Self {
+        Self {
+            value,
+            directory: 0,
+            service_token: 0,
+            api_token: 0,
+            audit_seq: 0,
+            audit_mac: Vec::new(),
+            horizon: 0,
+            keys: LiveKeys::FIRST,
+        }
+    }
+
+    /// Begins the writer's transaction, and holds the row until it ends, whatever the version of the schema.
+    pub(crate) async fn lock(database: &Database, connection: &mut AnyConnection) -> Result<(), Error> {
+        let begin = if database.is_sqlite() { "BEGIN IMMEDIATE" } else { "BEGIN ISOLATION LEVEL READ COMMITTED" };
+        sqlx::raw_sql(begin).execute(&mut *connection).await?;
+        sqlx::query("UPDATE revision SET value = value WHERE one = 1").execute(connection).await?;
+        Ok(())
     }
 
     /// Begins the writer's transaction, reads the row, and holds it until the transaction ends. An update that changes
@@ -86,22 +114,35 @@ impl Head {
             audit_seq: columns.int()?,
             audit_mac: columns.bytes()?.to_vec(),
             horizon: columns.int()?,
+            keys: LiveKeys {
+                before: columns.key_id_if_any()?,
+                current: columns.key_id()?,
+                next: columns.key_id_if_any()?,
+            },
         })
     }
 
     async fn write(&self, connection: &mut AnyConnection) -> Result<(), Error> {
         let query = sqlx::query(
             "UPDATE revision SET value = $1, directory_revision = $2, service_token_revision = $3, \
-             api_token_revision = $4, audit_seq = $5, audit_mac = $6 WHERE one = 1",
+             api_token_revision = $4, audit_seq = $5, audit_mac = $6, key_before = $7, key_current = $8, key_next = $9 \
+             WHERE one = 1",
         )
         .bind(self.value)
         .bind(self.directory)
         .bind(self.service_token)
         .bind(self.api_token)
         .bind(self.audit_seq)
-        .bind(self.audit_mac.as_slice());
+        .bind(self.audit_mac.as_slice())
+        .bind(number_of(self.keys.before))
+        .bind(number_of(Some(self.keys.current)))
+        .bind(number_of(self.keys.next));
         expect_rows(query.execute(connection).await?.rows_affected(), 1)
     }
+}
+
+fn number_of(key: Option<KeyId>) -> i64 {
+    key.map_or(0, |key| key.get().into())
 }
 
 /// The transaction of a batch, lent to one job after the other.
@@ -113,7 +154,7 @@ impl Head {
 pub struct Tx {
     connection: AnyConnection,
     head: Option<Head>,
-    key_check: [u8; 32],
+    keyring: Keyring,
     events: Vec<AuditEvent>,
     /// Service tokens that are still to be inserted, with their revisions: those of a whole batch by few statements.
     service_tokens: Vec<(ServiceToken, i64)>,
@@ -142,11 +183,11 @@ pub(crate) struct Flushed {
 }
 
 impl Tx {
-    pub(crate) fn new(connection: AnyConnection, head: Option<Head>, key_check: [u8; 32]) -> Self {
+    pub(crate) fn new(connection: AnyConnection, head: Option<Head>, keyring: Keyring) -> Self {
         Self {
             connection,
             head,
-            key_check,
+            keyring,
             events: Vec::new(),
             service_tokens: Vec::new(),
             counts: HashMap::new(),
@@ -155,9 +196,38 @@ impl Tx {
         }
     }
 
-    /// What tells the installation key that the store was opened with from others.
-    pub(crate) fn key_check(&self) -> &[u8; 32] {
-        &self.key_check
+    /// The installation keys that this process holds.
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Which installation keys are live, at this place in the order of all writes.
+    pub fn live_keys(&self) -> LiveKeys {
+        self.head.as_ref().map_or_else(|| self.keyring.live(), |head| head.keys)
+    }
+
+    /// The installation key that new rows stand under, at this place in the order of all writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyMissing`] if this process does not hold it.
+    pub fn installation_key(&self) -> Result<Arc<InstallationKey>, Error> {
+        Ok(self.keyring.get(self.live_keys().current)?)
+    }
+
+    /// Refuses a digest under a key that nobody looks up by any more: it was made before a change of the key was finished.
+    pub(crate) fn require_live_key(&self, digest: &Digest) -> Result<(), Error> {
+        let is_live = self.live_keys().needed().any(|key| key == digest.key());
+        if is_live { Ok(()) } else { Err(Error::KeyMissing(NoKey(digest.key()))) }
+    }
+
+    /// Changes which installation keys are live.
+    pub(crate) fn set_live_keys(&mut self, keys: LiveKeys) {
+        self.job.has_written = true;
+        self.take_revision();
+        if let Some(head) = &mut self.head {
+            head.keys = keys;
+        }
     }
 
     pub(crate) fn into_connection(self) -> AnyConnection {
@@ -288,10 +358,11 @@ impl Tx {
         self.job.failed.as_ref()
     }
 
-    /// Writes what the batch has gathered: counts, audit events, the counter.
-    pub(crate) async fn flush(&mut self, key: &MacKey, before: i64) -> Result<Flushed, Error> {
+    /// Writes what the batch has gathered: counts, audit events, the counter. `key` was current as the batch began: its
+    /// events stand under it, also where one of them tells that another key is current now.
+    pub(crate) async fn flush(&mut self, key: Option<&InstallationKey>, before: i64) -> Result<Flushed, Error> {
         self.settle_service_tokens().await?;
-        let Some(head) = &mut self.head else {
+        let (Some(head), Some(key)) = (&mut self.head, key) else {
             return Ok(Flushed { revisions: None, marker: None });
         };
         for (owner, difference) in std::mem::take(&mut self.counts) {
@@ -304,7 +375,10 @@ impl Tx {
         let marker = if events.is_empty() {
             None
         } else {
-            audit::append(&mut self.connection, key, head, &events).await?;
+            audit::append(&mut self.connection, &key.audit_key(), head, &events).await?;
+            if head.keys.current != key.id() {
+                installation_key::begin_audit(&mut self.connection, head.keys.current, head.audit_seq + 1).await?;
+            }
             Some((head.audit_seq, head.audit_mac.clone()))
         };
         let revisions = (head.value > before).then_some((before + 1, head.value));

@@ -68,8 +68,8 @@ pub struct UserFilter {
 
 macro_rules! columns {
     () => {
-        "id, pfid, email, key_digest, installation_owner, name, job_title, profile_completed_at, last_active_at, \
-         created_at, updated_at"
+        "id, pfid, email, key_digest, digest_key, installation_owner, name, job_title, profile_completed_at, \
+         last_active_at, created_at, updated_at"
     };
 }
 
@@ -85,7 +85,7 @@ fn read(row: &AnyRow) -> Result<User, Error> {
         id: columns.parse()?,
         pfid: columns.parse()?,
         email: columns.text()?.to_owned(),
-        key_digest: columns.digest()?,
+        key_digest: columns.keyed_digest()?,
         installation_owner: columns.flag()?,
         name: columns.text_if_any()?.map(str::to_owned),
         job_title: columns.text_if_any()?.map(str::to_owned),
@@ -275,16 +275,18 @@ impl Tx {
     ///
     /// [`Error::Conflict`] if one of its ids exists, or its address in any case.
     pub async fn insert_user(&mut self, user: &User) -> Result<(), Error> {
+        self.require_live_key(&user.key_digest)?;
         let revision = self.change(Group::Directory);
         let query = sqlx::query(concat!(
             "INSERT INTO app_user (",
             columns!(),
-            ", email_folded, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+            ", email_folded, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
         ))
         .bind(user.id.to_string())
         .bind(user.pfid.to_string())
         .bind(user.email.clone())
         .bind(user.key_digest.as_bytes().to_vec())
+        .bind(i64::from(user.key_digest.key().get()))
         .bind(i64::from(user.installation_owner))
         .bind(user.name.clone())
         .bind(user.job_title.clone())

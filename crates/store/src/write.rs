@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use countersign_token::digest::{InstallationKey, MacKey};
+use countersign_token::digest::Keyring;
 use countersign_token::feed::Revision;
 use sqlx::AnyConnection;
 use tokio::sync::{mpsc, oneshot};
@@ -173,8 +173,7 @@ impl Writer {
 /// A queue, and the connection on which it is worked off.
 pub(crate) struct Lane {
     database: Database,
-    audit_key: MacKey,
-    key_check: [u8; 32],
+    keyring: Keyring,
     own: Arc<Own>,
     counts: Arc<WriterCounts>,
     queue: mpsc::Receiver<Box<dyn Job>>,
@@ -198,14 +197,13 @@ enum Failure {
 impl Lane {
     pub(crate) fn new(
         database: Database,
-        key: &InstallationKey,
+        keyring: Keyring,
         own: Arc<Own>,
         counts: Arc<WriterCounts>,
         queue: mpsc::Receiver<Box<dyn Job>>,
         connection: Option<AnyConnection>,
     ) -> Self {
-        let (audit_key, key_check) = (key.audit_key(), key.check_value());
-        Self { database, audit_key, key_check, own, counts, queue, connection }
+        Self { database, keyring, own, counts, queue, connection }
     }
 
     async fn run(mut self) {
@@ -300,9 +298,17 @@ impl Lane {
             }
         };
         let before = head.as_ref().map_or(0, |head| head.value);
-        let mut tx = Tx::new(connection, head, self.key_check);
+        // Another node may have made another key current: what is written from here on stands under that one.
+        let key = match head.as_ref().map(|head| self.keyring.get(head.keys.current)).transpose() {
+            Ok(key) => key,
+            Err(missing) => {
+                self.roll_back(connection).await;
+                return Err(Failure::Failed(missing.into()));
+            }
+        };
+        let mut tx = Tx::new(connection, head, self.keyring.clone());
         let outcome = match run_all(&mut tx, jobs).await {
-            Ok(revisions) => match tx.flush(&self.audit_key, before).await {
+            Ok(revisions) => match tx.flush(key.as_deref(), before).await {
                 Ok(flushed) => Ok((revisions, flushed)),
                 Err(error) => Err(Failure::Failed(error)),
             },

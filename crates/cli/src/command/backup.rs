@@ -88,14 +88,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = arguments.place.settings()?;
     let path = &arguments.file;
     refuse_existing(path)?;
-    let (store, key) = lifecycle::open_reader(&settings).await?;
+    let store = lifecycle::open_reader(&settings).await?;
     let mut draft = Draft::create(path)?;
     let context = || format!("no backup was made at {}", path.display());
     let contents = {
         let progress = Progress::new("rows written");
         let now = Clock::System.now();
         let with_key = arguments.with_key;
-        backup::create(&store, &key, with_key, now, &mut draft.file, &mut |rows| progress.show(rows))
+        backup::create(&store, with_key, now, &mut draft.file, &mut |rows| progress.show(rows))
             .await
             .with_context(context)?
     };

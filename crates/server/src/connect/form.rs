@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use countersign_token::digest::MacKey;
+use countersign_token::digest::Keyring;
 use countersign_token::entropy::Entropy;
 use countersign_token::id::UserId;
 use countersign_token::time::Timestamp;
@@ -19,7 +19,7 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// Marks forms, and knows its marks again.
 #[derive(Clone, Debug)]
 pub(super) struct Forms {
-    key: MacKey,
+    keys: Keyring,
     entropy: Entropy,
 }
 
@@ -35,15 +35,15 @@ pub(super) enum Unfit {
 }
 
 impl Forms {
-    pub(super) fn new(key: MacKey, entropy: Entropy) -> Self {
-        Self { key, entropy }
+    pub(super) fn new(keys: Keyring, entropy: Entropy) -> Self {
+        Self { keys, entropy }
     }
 
     /// The mark of a new form for `purpose`.
     pub(super) fn mark(&self, purpose: &str, now: Timestamp) -> String {
         let nonce: String = self.entropy.bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
         let marked = format!("{}.{nonce}", now.as_secs());
-        let code = self.key.mac_hex(&code_parts(&marked, purpose));
+        let code = self.keys.current().form_key().mac_hex(&code_parts(&marked, purpose));
         format!("{marked}.{code}")
     }
 
@@ -51,7 +51,8 @@ impl Forms {
     /// on an account.
     pub(super) fn check(&self, purpose: &str, mark: &str, now: Timestamp) -> Result<IdempotencyKey, Unfit> {
         let (marked, code) = mark.rsplit_once('.').ok_or(Unfit::Foreign)?;
-        if !self.key.is_mac_hex(&code_parts(marked, purpose), code) {
+        let keys = self.keys.all();
+        if !keys.iter().any(|key| key.form_key().is_mac_hex(&code_parts(marked, purpose), code)) {
             return Err(Unfit::Foreign);
         }
         let (secs, nonce) = marked.split_once('.').ok_or(Unfit::Foreign)?;
@@ -66,7 +67,7 @@ impl Forms {
     /// What tells this form, sent by this user, from anything else that is done under the same key.
     pub(super) fn fingerprint(&self, key: &IdempotencyKey, user: Option<&UserId>) -> [u8; 32] {
         let user = user.map(UserId::to_string).unwrap_or_default();
-        self.key.mac(&[b"done\0", key.as_str().as_bytes(), b"\0", user.as_bytes()])
+        self.keys.current().form_key().mac(&[b"done\0", key.as_str().as_bytes(), b"\0", user.as_bytes()])
     }
 }
 
@@ -99,12 +100,14 @@ impl Unfit {
 mod tests {
     use proptest::prelude::*;
 
+    use countersign_token::digest::InstallationKey;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     fn forms() -> Forms {
-        Forms::new(MacKey::from_bytes([1; 32]), Entropy::seeded(1))
+        Forms::new(Keyring::new(InstallationKey::generate(&Entropy::seeded(1))), Entropy::seeded(1))
     }
 
     fn after(secs: i64) -> Timestamp {
@@ -129,7 +132,7 @@ mod tests {
         let forms = forms();
         let mark = forms.mark("log in", NOW);
         assert_eq!(forms.check("invite", &mark, NOW), Err(Unfit::Foreign));
-        let others = Forms::new(MacKey::from_bytes([2; 32]), Entropy::seeded(1));
+        let others = Forms::new(Keyring::new(InstallationKey::generate(&Entropy::seeded(2))), Entropy::seeded(1));
         assert_eq!(others.check("log in", &mark, NOW), Err(Unfit::Foreign));
         for place in 0..mark.len() {
             let mut changed = mark.clone().into_bytes();
@@ -137,7 +140,7 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             assert_eq!(forms.check("log in", &changed, NOW), Err(Unfit::Foreign), "{changed}");
         }
-        let code = |marked: &str| format!("{marked}.{}", forms.key.mac_hex(&[marked.as_bytes(), b"\0log in"]));
+        let code = |marked: &str| format!("{marked}.{}", forms.keys.current().form_key().mac_hex(&[marked.as_bytes(), b"\0log in"]));
         for mark in ["", ".", "..", "\0", "1.2", &mark[1..], &format!("{mark}0"), &code("x.y"), &code("1800000000")] {
             assert_eq!(forms.check("log in", mark, NOW), Err(Unfit::Foreign), "{mark}");
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use countersign_store::{Database, Error, Installation, Options, Store, Writer};
-use countersign_token::digest::InstallationKey;
+use countersign_token::digest::{InstallationKey, Keyring};
 use countersign_token::entropy::Entropy;
 
 use crate::config::Settings;
@@ -18,16 +18,13 @@ pub struct Opened {
     pub store: Store,
     /// Its writer: nothing is written until somebody runs it.
     pub writer: Writer,
-    /// The installation key that belongs to the store.
-    pub key: InstallationKey,
 }
 
 /// Opens the store of an installation. Nothing is created: without a database, an installation in it or its key this is
 /// an error that says what is missing.
 pub async fn open_store(settings: &Settings) -> anyhow::Result<(Opened, Installation)> {
     refuse_missing_file(settings)?;
-    let key = settings.installation_key.load()?;
-    let opened = connect(settings, key).await?;
+    let opened = connect(settings, keyring(settings.installation_key.load()?)?).await?;
     match opened.store.installation().await? {
         Some(installation) => Ok((opened, installation)),
         None => bail!("there is no installation in {} yet: `countersign init` makes one", settings.database),
@@ -35,22 +32,25 @@ pub async fn open_store(settings: &Settings) -> anyhow::Result<(Opened, Installa
 }
 
 /// Opens the store of an installation only to read it. Nothing is changed, the schema neither.
-pub async fn open_reader(settings: &Settings) -> anyhow::Result<(Store, InstallationKey)> {
+pub async fn open_reader(settings: &Settings) -> anyhow::Result<Store> {
     refuse_missing_file(settings)?;
-    let key = settings.installation_key.load()?;
-    let store = Store::connect_reader(options(settings), &key).await?;
-    Ok((store, key))
+    let keys = keyring(settings.installation_key.load()?)?;
+    Ok(Store::connect_reader(options(settings), keys).await?)
+}
+
+fn keyring(keys: Vec<InstallationKey>) -> anyhow::Result<Keyring> {
+    Keyring::of(keys).context("there is no installation key")
 }
 
 /// Opens the store for a first installation: makes the directory, the database and the installation key where they are
 /// missing. A store that has an installation is opened as it is; its key is never replaced.
 pub async fn create_store(settings: &Settings, entropy: &Entropy) -> anyhow::Result<Opened> {
     create_private_dir(&settings.data_dir)?;
-    if let Some(key) = settings.installation_key.find()? {
-        return connect(settings, key).await;
+    if let Some(keys) = settings.installation_key.find()? {
+        return connect(settings, keyring(keys)?).await;
     }
     let key = InstallationKey::generate(entropy);
-    let opened = match connect(settings, key).await {
+    let opened = match connect(settings, Keyring::from(&key)).await {
         Ok(opened) => opened,
         Err(error) if matches!(error.downcast_ref(), Some(Error::KeyMismatch)) => return Err(lost_key(settings)),
         Err(error) => return Err(error),
@@ -59,7 +59,7 @@ pub async fn create_store(settings: &Settings, entropy: &Entropy) -> anyhow::Res
         return Err(lost_key(settings));
     }
     // Before the first secret depends on it.
-    settings.installation_key.create(&opened.key)?;
+    settings.installation_key.create(&[&key])?;
     Ok(opened)
 }
 
@@ -72,9 +72,9 @@ fn refuse_missing_file(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn connect(settings: &Settings, key: InstallationKey) -> anyhow::Result<Opened> {
-    let (store, writer) = Store::connect(options(settings), &key).await?;
-    Ok(Opened { store, writer, key })
+pub(super) async fn connect(settings: &Settings, keys: Keyring) -> anyhow::Result<Opened> {
+    let (store, writer) = Store::connect(options(settings), keys).await?;
+    Ok(Opened { store, writer })
 }
 
 fn options(settings: &Settings) -> Options {

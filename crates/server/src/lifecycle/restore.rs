@@ -5,14 +5,14 @@ use std::io::Read;
 use anyhow::{Context as _, bail};
 use countersign_store::backup::{self, Contents, Restored};
 use countersign_store::{AuditActor, AuditChain, AuditEvent, Database};
-use countersign_token::digest::InstallationKey;
+use countersign_token::digest::{InstallationKey, Keyring};
 use countersign_token::time::Clock;
 use serde_json::json;
 
 use super::lock::ServerLock;
 use super::open::connect;
 use crate::config::Settings;
-use crate::config::key::{KeySource, create_private_dir};
+use crate::config::key::{self, KeySource, create_private_dir};
 
 /// What a restore has left.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub async fn restore_store(
     clock: &Clock,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> anyhow::Result<RestoredStore> {
-    let (key, is_new) = find_key(settings, contents)?;
+    let (keys, is_new) = find_keys(settings, contents)?;
     create_private_dir(&settings.data_dir)?;
     let _lock = match &settings.database {
         Database::Sqlite(path) => Some(ServerLock::take(path)?),
@@ -42,7 +42,7 @@ pub async fn restore_store(
     };
     if is_new {
         // Before the first secret depends on it.
-        settings.installation_key.create(&key)?;
+        settings.installation_key.create(&keys.iter().collect::<Vec<_>>())?;
     }
     let at = clock.now();
     let event = AuditEvent {
@@ -56,7 +56,8 @@ pub async fn restore_store(
         request_id: None,
         detail: json!({ "taken_at": contents.taken_at.to_string(), "revision": contents.revision.get() }).to_string(),
     };
-    let outcome = Box::pin(backup::restore(&settings.database, &key, contents, from, at, &event, progress)).await;
+    let keys = Keyring::of(keys).context("there is no installation key")?;
+    let outcome = Box::pin(backup::restore(&settings.database, &keys, contents, from, at, &event, progress)).await;
     let restored = match (outcome, &settings.installation_key) {
         (Ok(restored), _) => restored,
         (Err(error), KeySource::File(path)) if is_new => {
@@ -66,27 +67,29 @@ pub async fn restore_store(
         }
         (Err(error), _) => return Err(error.into()),
     };
-    let opened = connect(settings, key).await?;
+    let opened = connect(settings, keys).await?;
     let chain = opened.store.verify_audit_chain(&mut |_| ()).await?;
     Ok(RestoredStore { restored, is_key_written: is_new, chain })
 }
 
-/// The key that the backup depends on, and whether it is the backup that holds it.
-fn find_key(settings: &Settings, contents: &Contents) -> anyhow::Result<(InstallationKey, bool)> {
+/// The keys that the backup depends on, and whether it is the backup that holds them.
+fn find_keys(settings: &Settings, contents: &Contents) -> anyhow::Result<(Vec<InstallationKey>, bool)> {
+    let fits = |keys: &[InstallationKey]| keys.iter().any(|key| contents.belongs_to(key));
     let place = &settings.installation_key;
     match (place.find()?, &contents.key) {
-        (Some(key), _) if contents.belongs_to(&key) => Ok((key, false)),
+        (Some(keys), _) if fits(&keys) => Ok((keys, false)),
         (Some(_), _) => bail!(
-            "the installation key in {place} is another installation's than the backup's ({}): name another place with \
-             --data-dir or --installation-key-file. Nothing was changed",
+            "the installation key in {place} is not the one that this backup of installation {} depends on: it is another \
+             installation's, or was changed since (then the key of that time is needed). Name another place with --data-dir \
+             or --installation-key-file. Nothing was changed",
             contents.installation
         ),
         (None, Some(hex)) => {
-            let key = InstallationKey::parse_hex(hex.expose()).context("the key in the backup can't be read")?;
-            if !contents.belongs_to(&key) {
+            let keys = key::parse(&"the backup", hex)?;
+            if !fits(&keys) {
                 bail!("the key in the backup is not the one that the backup depends on. Nothing was changed");
             }
-            Ok((key, true))
+            Ok((keys, true))
         }
         (None, None) => bail!(
             "the backup does not hold the installation key, and {place} does not exist. Put the key of installation {} \

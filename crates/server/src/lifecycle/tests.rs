@@ -52,9 +52,9 @@ impl Home {
 
     /// Does `job` on the store, as a command would.
     async fn work<T>(&self, opened: Opened, job: impl AsyncFnOnce(&Ops) -> T) -> T {
-        let Opened { store, writer, key } = opened;
+        let Opened { store, writer } = opened;
         let job = async {
-            let ops = Ops::outside(store, key, Clock::System, self.entropy.clone());
+            let ops = Ops::outside(store, Clock::System, self.entropy.clone());
             job(&ops).await
         };
         tokio::join!(job, writer.run()).0

@@ -115,7 +115,7 @@ impl Ops {
                 .await?;
             // A partition belongs to one account: if this one was taken, another is drawn.
             if let Some(token) = token {
-                let account_token = mint.secret(account.pfid, &token);
+                let account_token = mint.secret(account.pfid, &token)?;
                 return Ok(CreatedAccount { account, environment, account_token });
             }
         }

@@ -6,7 +6,7 @@ use countersign_store::{AgentDeployment, ApiTokenColumn, AuditEvent, Listed, Ord
 use countersign_token::api_token::{
     self, Action, After, ApiToken, ApiTokenScope, ApiTokenStatus, Claims, LIFETIME_DEFAULT_SECS,
 };
-use countersign_token::digest::{BearerKind, Digest, DigestKey, InstallationKey};
+use countersign_token::digest::{BearerKind, Digest, Keyring};
 use countersign_token::id::{
     AccountId, AccountPfid, AgentDeploymentId, ApiTokenId, InstallationId, Pfid, UserId, UserPfid,
 };
@@ -19,7 +19,7 @@ use super::commit::{gives, takes_away};
 use super::field::invalid;
 use super::idempotency::{Intent, Outcome, Replay, Reply};
 use super::pfid::{require_agent, require_environment};
-use super::{Error, Ops, Seat, unreadable};
+use super::{Error, Ops, Seat, signing_key, unreadable};
 use crate::caller::{Administer, Origin, Permit};
 
 /// What a new API token is made of.
@@ -60,8 +60,7 @@ pub struct IssuedApiToken {
 #[derive(Clone, Debug)]
 pub(super) struct Mint {
     installation: InstallationId,
-    key: Arc<InstallationKey>,
-    digest_key: DigestKey,
+    keys: Keyring,
 }
 
 /// What is drawn of a new token before the transaction: it may run twice.
@@ -99,15 +98,16 @@ impl Mint {
             inserted_at: now,
             updated_at: now,
         };
-        let secret = self.secret(pfid, &unsigned);
-        let digest = self.digest_key.bearer(BearerKind::ApiToken, secret.expose());
+        let secret = self.secret(pfid, &unsigned)?;
+        let digest = tx.installation_key()?.digest_key().bearer(BearerKind::ApiToken, secret.expose());
         let token = ApiToken { digest, ..unsigned };
         tx.insert_api_token(&token).await?;
         Ok(token)
     }
 
-    /// The text of a token: the same whenever it is asked for.
-    pub(super) fn secret(&self, account: AccountPfid, token: &ApiToken) -> Secret {
+    /// The text of a token: the same whenever it is asked for, as long as the installation key is live that the token's
+    /// signing key is made of.
+    pub(super) fn secret(&self, account: AccountPfid, token: &ApiToken) -> Result<Secret, Error> {
         let claims = Claims {
             installation: self.installation,
             id: token.id,
@@ -116,7 +116,8 @@ impl Mint {
             issued_at: token.issued_at,
             expires_at: token.expires_at,
         };
-        api_token::mint(&self.key.jwt_key(&token.key_id), &claims)
+        let key = self.keys.get(signing_key::made_of(&token.key_id)?).map_err(countersign_store::Error::from)?;
+        Ok(api_token::mint(&key.jwt_key(&token.key_id), &claims))
     }
 }
 
@@ -223,8 +224,8 @@ impl Ops {
             })
             .await?;
         let secret = match &reply.outcome {
-            Outcome::Done(token) => mint.secret(permit.pfid(), token),
-            Outcome::Replayed(replay) => mint.secret(permit.pfid(), &self.replayed_api_token(permit, replay).await?),
+            Outcome::Done(token) => mint.secret(permit.pfid(), token)?,
+            Outcome::Replayed(replay) => mint.secret(permit.pfid(), &self.replayed_api_token(permit, replay).await?)?,
         };
         Ok(IssuedApiToken { reply, secret })
     }
@@ -294,7 +295,7 @@ impl Ops {
     }
 
     pub(super) fn mint(&self, installation: InstallationId) -> Mint {
-        Mint { installation, key: Arc::clone(&self.key), digest_key: self.digest_key.clone() }
+        Mint { installation, keys: self.keys().clone() }
     }
 
     pub(super) fn draft_api_token(

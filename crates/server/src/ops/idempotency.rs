@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use countersign_store::{Answer, BoxFuture, Tx};
+use countersign_token::digest::{InstallationKey, KeyId, NoKey};
 use countersign_token::id::AccountId;
 use countersign_token::secret::Secret;
 use countersign_token::time::Timestamp;
@@ -85,16 +86,22 @@ struct Once<T, F> {
 
 /// An intent as the store sees it.
 struct Under<T> {
+    answer: fn(&T) -> String,
+    /// One for each installation key that is live: the answer may have been kept under any of them.
+    names: Vec<Name>,
+}
+
+/// An intent under one installation key.
+struct Name {
+    installation_key: KeyId,
     /// What stands for the key. The key itself is kept nowhere: it is half of what opens a sealed answer.
     name: String,
     fingerprint: [u8; 32],
-    answer: fn(&T) -> String,
     seal: Option<Seal>,
 }
 
-impl<T> Under<T> {
-    fn keep(&self, value: &T, subject: &str) -> Result<Answer, Error> {
-        let answer = (self.answer)(value);
+impl Name {
+    fn keep(&self, answer: String, subject: &str) -> Result<Answer, Error> {
         let answer = match &self.seal {
             Some(seal) => seal.close(answer, &self.name)?,
             None => answer,
@@ -124,11 +131,17 @@ where
             return Ok(Outcome::Done(job(tx).await?));
         };
         let since = now.saturating_add_micros(-KEPT_MICROS);
-        if let Some(kept) = tx.find_answer(account, &under.name, since).await? {
-            return under.replay(kept).map(Outcome::Replayed);
+        for name in &under.names {
+            if let Some(kept) = tx.find_answer(account, &name.name, since).await? {
+                return name.replay(kept).map(Outcome::Replayed);
+            }
         }
+        // Under the key that is current in the order of all writes: whoever comes later knows that one.
+        let current = tx.live_keys().current;
+        let name = under.names.iter().find(|name| name.installation_key == current);
+        let name = name.ok_or(countersign_store::Error::KeyMissing(NoKey(current)))?;
         let value = job(tx).await?;
-        tx.insert_answer(account, &under.name, &under.keep(&value, subject)?, *now).await?;
+        tx.insert_answer(account, &name.name, &name.keep((under.answer)(&value), subject)?, *now).await?;
         Ok(Outcome::Done(value))
     }
 }
@@ -165,12 +178,18 @@ impl Ops {
 
     fn under<T>(&self, account: &AccountId, intent: Intent<T>) -> Under<T> {
         let Intent { key, fingerprint, answer, sealed_by } = intent;
-        let name = self.key.idempotency_key().mac_hex(&[account.to_string().as_bytes(), key.as_str().as_bytes()]);
-        let seal =
-            sealed_by.map(|credential| Seal::new(&self.key.answer_key(key.as_str(), &credential), &self.entropy));
-        // Another credential is another request. So the only answers to be opened are those that can be.
-        let fingerprint = seal.as_ref().map_or(fingerprint, |seal| seal.bind(&fingerprint));
-        Under { name, fingerprint, answer, seal }
+        let under = |installation_key: &InstallationKey| {
+            let name =
+                installation_key.idempotency_key().mac_hex(&[account.to_string().as_bytes(), key.as_str().as_bytes()]);
+            let sealing = |credential: &Arc<Secret>| {
+                Seal::new(&installation_key.answer_key(key.as_str(), credential), &self.entropy)
+            };
+            let seal = sealed_by.as_ref().map(sealing);
+            // Another credential is another request. So the only answers to be opened are those that can be.
+            let fingerprint = seal.as_ref().map_or(fingerprint, |seal| seal.bind(&fingerprint));
+            Name { installation_key: installation_key.id(), name, fingerprint, seal }
+        };
+        Under { answer, names: self.keys().all().iter().map(|key| under(key)).collect() }
     }
 }
 

@@ -103,8 +103,8 @@ impl Ops {
     fn imported(&self, permit: &Permit<Write>, token: ImportedServiceToken, now: Timestamp) -> ServiceToken {
         let ImportedServiceToken { name, client_id, secret, duration, expires_at, enabled } = token;
         let digest = match &secret {
-            ImportedSecret::Plain(secret) => self.digest_key.pair(&client_id, secret.expose()),
-            ImportedSecret::Sha256(sha256) => self.digest_key.pair_from_sha256(&client_id, sha256),
+            ImportedSecret::Plain(secret) => self.digest_key().pair(&client_id, secret.expose()),
+            ImportedSecret::Sha256(sha256) => self.digest_key().pair_from_sha256(&client_id, sha256),
         };
         let new = NewServiceToken {
             id: ServiceTokenId::generate(now, &self.entropy),

@@ -69,7 +69,7 @@ impl Ops {
             id: ManagementTokenId::generate(entropy),
             owner: TokenOwner::User(user.id),
             name: "initial".to_owned(),
-            digest: self.digest_key.bearer(BearerKind::ManagementToken, api_token.expose()),
+            digest: self.digest_key().bearer(BearerKind::ManagementToken, api_token.expose()),
             grants: vec![Grant { account: account.id, permission: Permission::Everything }],
             created_at: now,
             expires_at: None,
@@ -106,7 +106,7 @@ impl Ops {
                 })
             })
             .await?;
-        let account_token = mint.secret(account.pfid, &token);
+        let account_token = mint.secret(account.pfid, &token)?;
         Ok(Initialised { account, zone, environment, user, api_key, api_token, account_token })
     }
 }

@@ -102,17 +102,19 @@ impl Ops {
         .await
     }
 
-    /// What an invitation is accepted with: the same whenever it is asked for, and kept nowhere.
+    /// What an invitation is accepted with, kept nowhere: the same whenever it is asked for under one installation key. While
+    /// another one takes its place, those of both are good.
     pub fn invite_token(&self, id: &InviteId) -> String {
         let id = id.to_string();
-        let code = self.key.invite_key().mac_hex(&[id.as_bytes()]);
+        let code = self.keys().current().invite_key().mac_hex(&[id.as_bytes()]);
         format!("{id}.{code}")
     }
 
     /// The pending invitation that a token is good for, and the account. [`Error::NotFound`] is all that another token
     /// learns.
     pub async fn find_invite_by_token(&self, token: &str) -> Result<(Invite, Account), Error> {
-        let id = parse_token(&self.key.invite_key(), token).ok_or(Error::NotFound)?;
+        let keys = self.keys().all();
+        let id = keys.iter().find_map(|key| parse_token(&key.invite_key(), token)).ok_or(Error::NotFound)?;
         let invite = self.store.find_invite_anywhere(&id).await?.ok_or(Error::NotFound)?;
         if invite.status != InviteStatus::Pending {
             return Err(Error::NotFound);

@@ -54,7 +54,7 @@ impl Ops {
             id: ManagementTokenId::generate(&self.entropy),
             owner,
             name,
-            digest: self.digest_key.bearer(BearerKind::ManagementToken, secret.expose()),
+            digest: self.digest_key().bearer(BearerKind::ManagementToken, secret.expose()),
             grants: new.permissions.iter().map(|&permission| Grant { account, permission }).collect(),
             created_at: now,
             expires_at: None,

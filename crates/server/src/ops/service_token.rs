@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use countersign_store::{AuditEvent, ServiceTokenFilter, Tx};
-use countersign_token::digest::DigestKey;
 use countersign_token::duration::TokenDuration;
 use countersign_token::id::{ClientId, ServiceTokenId};
 use countersign_token::secret::Secret;
@@ -97,7 +96,6 @@ struct Change {
     id: ServiceTokenId,
     transition: Transition,
     now: Timestamp,
-    digest_key: DigestKey,
     secret: Arc<Secret>,
     event: AuditEvent,
     seat: Seat,
@@ -106,7 +104,7 @@ struct Change {
 impl Change {
     async fn run(&self, tx: &mut Tx) -> Result<Changed, Error> {
         let before = tx.find_service_token(&self.owner, &self.id).await?.ok_or(Error::NotFound)?;
-        let digest = self.digest_key.pair(&before.client_id, self.secret.expose());
+        let digest = tx.installation_key()?.digest_key().pair(&before.client_id, self.secret.expose());
         let (after, rotated) = match &self.transition {
             Transition::Update(update) => {
                 (before.updated(update, Some(&digest), self.now), before.update_rotates(update))
@@ -162,7 +160,7 @@ impl Ops {
                 duration: new.duration,
                 enabled: new.enabled,
                 secret_version: new.secret_version,
-                digest: self.digest_key.pair(&client_id, secret.expose()),
+                digest: self.digest_key().pair(&client_id, secret.expose()),
                 previous_expires_at: new.previous_expires_at,
             },
             now,
@@ -295,7 +293,6 @@ impl Ops {
             id: *id,
             transition,
             now: self.clock.now(),
-            digest_key: self.digest_key.clone(),
             secret: Arc::new(Secret::service_token(self.secret_format, &self.entropy)),
             event,
             seat: self.seat.clone(),

@@ -97,7 +97,7 @@ impl Ops {
             name: None,
             job_title: None,
             profile_completed_at: None,
-            key_digest: self.digest_key.bearer(BearerKind::GlobalKey, api_key.expose()),
+            key_digest: self.digest_key().bearer(BearerKind::GlobalKey, api_key.expose()),
             installation_owner: false,
             last_active_at: None,
             created_at: now,

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use countersign_token::digest::InstallationKey;
+use countersign_token::digest::{InstallationKey, Keyring};
 use countersign_token::feed::Revision;
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
@@ -14,12 +14,16 @@ use crate::audit::{self, AuditEvent};
 use crate::bulk::{Binding, Bulk};
 use crate::database::{self, Database};
 use crate::error::Error as StoreError;
+use crate::installation_key;
 use crate::migrate;
 use crate::row::Columns;
 use crate::tx::{Head, built, expect_rows};
 
 /// How many rows are gathered before they are written.
 const ROWS_AT_ONCE: usize = 256;
+
+/// The version of the schema from which on an installation can have more than one key.
+const SCHEMA_OF_KEYS: i64 = 3;
 
 /// What a restore has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +43,11 @@ pub struct Restored {
 ///
 /// # Errors
 ///
-/// When the backup is not this key's, when the database is not empty, when `from` is not what it was, or when the store
+/// When the backup is not of one of these keys or needs another one besides, when the database is not empty, when `from` is not what it was, or when the store
 /// can't be written. Then nothing is in it but, at most, empty tables.
 pub async fn restore(
     database: &Database,
-    key: &InstallationKey,
+    keys: impl Into<Keyring>,
     contents: &Contents,
     from: &mut (dyn Read + Send),
     at: Timestamp,
@@ -54,9 +58,10 @@ pub async fn restore(
     if found > known {
         return Err(Error::SchemaNewer { found, known });
     }
-    if !contents.belongs_to(key) {
+    let keyring = keys.into();
+    let Some(key) = keyring.held().into_iter().find(|key| contents.belongs_to(key)) else {
         return Err(Error::KeyMismatch);
-    }
+    };
     if !contents.seal.is_by(&key.backup_key()) {
         return Err(Error::Forged);
     }
@@ -64,7 +69,7 @@ pub async fn restore(
     let revision = at.as_micros().max(contents.revision.get() + 1);
     database.create_missing_file()?;
     let mut connection = Box::pin(database.connect_writer()).await?;
-    let mut restoring = Restoring { connection: &mut connection, contents, key, revision, insert: None };
+    let mut restoring = Restoring { connection: &mut connection, contents, keyring: &keyring, key: &key, revision, insert: None };
     let outcome = match restoring.begin(database).await {
         Ok(nodes) => Box::pin(restoring.finish(from, event, progress))
             .await
@@ -80,6 +85,7 @@ pub async fn restore(
 struct Restoring<'r> {
     connection: &'r mut AnyConnection,
     contents: &'r Contents,
+    keyring: &'r Keyring,
     key: &'r InstallationKey,
     /// What all rows get.
     revision: i64,
@@ -104,7 +110,8 @@ impl Restoring<'_> {
             Some(found) if found != backup => return Err(Error::SchemaDiffers { database: found, backup }),
             _ => migrate::migrate_to(database, self.connection, backup).await?,
         }
-        let head = Head::begin(database, self.connection).await?;
+        Head::lock(database, self.connection).await?;
+        let head = self.read_head().await?;
         if !database.is_sqlite() {
             // A slow disk under the backup is no node that has stopped.
             let patience = sqlx::raw_sql("SET LOCAL idle_in_transaction_session_timeout = '600s'");
@@ -124,6 +131,15 @@ impl Restoring<'_> {
         let nodes = self.count("node").await?;
         sqlx::query("DELETE FROM node").execute(&mut *self.connection).await.map_err(StoreError::from)?;
         Ok(nodes)
+    }
+
+    /// What there is of the counter's row in every version of the schema.
+    async fn read_head(&mut self) -> Result<Head, Error> {
+        let query = sqlx::query("SELECT value, audit_seq, audit_mac FROM revision WHERE one = 1");
+        let row = query.fetch_one(&mut *self.connection).await.map_err(StoreError::from)?;
+        let mut columns = Columns::of(REVISION, &row);
+        let value = columns.int()?;
+        Ok(Head { audit_seq: columns.int()?, audit_mac: columns.bytes()?.to_vec(), ..Head::at(value) })
     }
 
     async fn count(&mut self, table: &str) -> Result<u64, Error> {
@@ -174,6 +190,9 @@ impl Restoring<'_> {
                 return Err(Error::Count { table: table.clone(), expected: *expected, found });
             }
         }
+        if self.contents.schema >= SCHEMA_OF_KEYS {
+            installation_key::identify(self.connection, self.keyring).await?;
+        }
         self.write_head(event).await?;
         sqlx::raw_sql("COMMIT").execute(&mut *self.connection).await.map_err(StoreError::from)?;
         Ok(())
@@ -189,7 +208,7 @@ impl Restoring<'_> {
 
     /// Adds the event to the log, and makes the counter, and the horizon of those who read, the revision of everything.
     async fn write_head(&mut self, event: &AuditEvent) -> Result<(), Error> {
-        let mut head = Head::read(self.connection).await?;
+        let mut head = self.read_head().await?;
         audit::append(self.connection, &self.key.audit_key(), &mut head, std::slice::from_ref(event)).await?;
         let query = sqlx::query(
             "UPDATE revision SET value = $1, directory_revision = $1, service_token_revision = $1, \

@@ -37,6 +37,19 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "installation_key",
+        key: "id",
+        columns: &[
+            ("id", Int),
+            ("check_value", Bytes),
+            ("prepared_at", Int),
+            ("current_at", Int),
+            ("retired_at", Int),
+            ("first_audit_seq", Int),
+            ("audit_key", Bytes),
+        ],
+    },
+    Table {
         name: REVISION,
         key: "one",
         columns: &[
@@ -48,6 +61,9 @@ pub(super) const TABLES: &[Table] = &[
             ("audit_seq", Int),
             ("audit_mac", Bytes),
             ("horizon", Int),
+            ("key_before", Int),
+            ("key_current", Int),
+            ("key_next", Int),
         ],
     },
     Table {
@@ -94,6 +110,7 @@ pub(super) const TABLES: &[Table] = &[
             ("email", Text),
             ("email_folded", Text),
             ("key_digest", Bytes),
+            ("digest_key", Int),
             ("installation_owner", Int),
             ("name", Text),
             ("job_title", Text),
@@ -118,6 +135,8 @@ pub(super) const TABLES: &[Table] = &[
             ("account_id", Text),
             ("name", Text),
             ("digest", Bytes),
+            ("digest_key", Int),
+            ("replaced_digest", Bytes),
             ("created_at", Int),
             ("expires_at", Int),
             ("revoked_at", Int),
@@ -181,7 +200,9 @@ pub(super) const TABLES: &[Table] = &[
             ("enabled", Int),
             ("secret_version", Int),
             ("digest", Bytes),
+            ("digest_key", Int),
             ("previous_digest", Bytes),
+            ("previous_digest_key", Int),
             ("previous_expires_at", Int),
             ("created_at", Int),
             ("updated_at", Int),
@@ -208,6 +229,8 @@ pub(super) const TABLES: &[Table] = &[
             ("agent_deployment_id", Text),
             ("status", Text),
             ("digest", Bytes),
+            ("digest_key", Int),
+            ("replaced_digest", Bytes),
             ("key_id", Text),
             ("issued_at", Int),
             ("expires_at", Int),
@@ -233,6 +256,7 @@ pub(super) const TABLES: &[Table] = &[
             ("created_at", Int),
         ],
     },
+    Table { name: "audit_anchor", key: "one", columns: &[("one", Int), ("seq", Int), ("mac", Bytes), ("seal", Bytes)] },
     Table {
         name: "audit_event",
         key: "seq",
@@ -252,4 +276,3 @@ pub(super) const TABLES: &[Table] = &[
         ],
     },
 ];
-    Table { name: "audit_anchor", key: "one", columns: &[("one", Int), ("seq", Int), ("mac", Bytes), ("seal", Bytes)] },

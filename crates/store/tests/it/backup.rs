@@ -49,13 +49,13 @@ const NOW: Timestamp = Timestamp::from_micros(1_795_400_000_000_000);
 /// Tables that say what runs at the moment, or how the database was made.
 const LEFT_OUT: [&str; 2] = ["countersign_migration", "node"];
 
-async fn try_back_up(store: &Store, key: &InstallationKey, with_key: bool) -> Result<Vec<u8>, backup::Error> {
+async fn try_back_up(store: &Store, with_key: bool) -> Result<Vec<u8>, backup::Error> {
     let mut bytes = Vec::new();
-    backup::create(store, key, with_key, NOW, &mut bytes, &mut |_| ()).await.map(|_| bytes)
+    backup::create(store, with_key, NOW, &mut bytes, &mut |_| ()).await.map(|_| bytes)
 }
 
-async fn back_up(store: &Store, key: &InstallationKey) -> Vec<u8> {
-    try_back_up(store, key, false).await.expect("a backup")
+async fn back_up(store: &Store) -> Vec<u8> {
+    try_back_up(store, false).await.expect("a backup")
 }
 
 async fn restore(world: &World, key: &InstallationKey, bytes: &[u8]) -> Result<Restored, backup::Error> {
@@ -130,7 +130,7 @@ async fn initialised(world: &World) -> Open {
 
 async fn every_table_and_column_is_in_a_backup(world: World) {
     let store = full(&world).await;
-    let parsed = Parsed::read(&back_up(&store, &migration::key()).await);
+    let parsed = Parsed::read(&back_up(&store).await);
     let mut expected: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (table, column, _) in columns_there(&world).await {
         if !LEFT_OUT.contains(&table.as_str()) {
@@ -149,7 +149,7 @@ async fn both_databases_restore_everything(world: World) {
     let store = full(&world).await;
     let key = migration::key();
     let head = store.revision().await.unwrap();
-    let bytes = back_up(&store, &key).await;
+    let bytes = back_up(&store).await;
     let mut expected = dump(&world).await;
     let events = expected.remove("audit_event").unwrap();
     for target in targets() {
@@ -176,7 +176,7 @@ async fn both_databases_restore_everything(world: World) {
         assert_eq!(written.revision, Some(Revision::new(NOW.as_micros() + 1)));
         assert_eq!(again.poll(restored.revision).await.unwrap().changes.len(), 1);
         // A backup of it is as good.
-        let second = back_up(&again, &key).await;
+        let second = back_up(&again).await;
         let contents = backup::check(&mut second.as_slice(), &mut |_| ()).unwrap();
         assert_eq!(contents.revision.get(), NOW.as_micros() + 1);
         assert_eq!(contents.rows_of("audit_event"), events.len() as u64 + 2);
@@ -225,7 +225,7 @@ async fn a_backup_under_load_is_of_one_moment(world: World) {
         while store.revision().await.unwrap().get() < last.get() + 20 {
             tokio::task::yield_now().await;
         }
-        let bytes = back_up(&store, &world.key).await;
+        let bytes = back_up(&store).await;
         let contents = backup::check(&mut bytes.as_slice(), &mut |_| ()).unwrap();
         assert!(contents.revision > last, "the writers went on");
         last = contents.revision;
@@ -255,7 +255,7 @@ async fn whoever_knew_a_later_past_reads_everything_anew(world: World) {
     let [rotated, deleted, later] = ["rotated", "deleted", "later"].map(|name| world.token(owner, name, 1));
     insert(&store, &rotated).await;
     insert(&store, &deleted).await;
-    let bytes = back_up(&store, &world.key).await;
+    let bytes = back_up(&store).await;
 
     // The past that a restore takes back.
     let digest = world.key.digest_key().pair(&rotated.client_id, "new");
@@ -295,7 +295,7 @@ async fn is_empty(world: &World) -> bool {
 async fn what_is_damaged_or_foreign_is_refused(world: World) {
     let store = initialised(&world).await;
     insert(&store, &world.token(world.owner(), "t", 1)).await;
-    let whole = back_up(&store, &world.key).await;
+    let whole = back_up(&store).await;
     let target = match world.file() {
         Some(_) => World::new(|directory| Database::Sqlite(directory.join("restored.db"))),
         None => World::new(|_| Database::Postgres(crate::cluster().unwrap().database())),
@@ -339,7 +339,7 @@ async fn what_is_damaged_or_foreign_is_refused(world: World) {
 async fn what_is_not_empty_is_left_alone(world: World) {
     let store = initialised(&world).await;
     insert(&store, &world.token(world.owner(), "t", 1)).await;
-    let bytes = back_up(&store, &world.key).await;
+    let bytes = back_up(&store).await;
     let before = dump(&world).await;
     let error = restore(&world, &world.key, &bytes).await.expect_err("not empty");
     assert!(matches!(error, backup::Error::NotEmpty(_)), "{error:?}");
@@ -358,7 +358,7 @@ async fn what_is_not_empty_is_left_alone(world: World) {
 
 async fn a_store_of_before_is_not_brought_up_to_date_for_a_refusal(world: World) {
     let store = initialised(&world).await;
-    let bytes = back_up(&store, &world.key).await;
+    let bytes = back_up(&store).await;
     for target in targets() {
         migration::fill(&target).await;
         let error = restore(&target, &world.key, &bytes).await.expect_err("not empty");
@@ -372,16 +372,22 @@ async fn a_store_of_before_is_not_brought_up_to_date_for_a_refusal(world: World)
 
 async fn a_store_without_installation_has_nothing_to_back_up(world: World) {
     let store = world.open().await;
-    let outcome = try_back_up(&store, &world.key, false).await;
+    let outcome = try_back_up(&store, false).await;
     assert!(matches!(outcome, Err(backup::Error::NoInstallation)), "{outcome:?}");
 }
 
 async fn an_older_schema_is_brought_up_to_date_afterwards(world: World) {
     let store = initialised(&world).await;
     // A backup as the step before would have made it: fewer tables, fewer columns.
-    let bytes = back_up(&store, &world.key).await;
-    let new = ["agent", "agent_deployment", "admin_user_invite", "idempotent_answer", "api_token_count", "audit_anchor"];
-    let bytes = file::without(&bytes, &new, "installation", "signing_key_id");
+    let bytes = back_up(&store).await;
+    let new = ["agent", "agent_deployment", "admin_user_invite", "idempotent_answer", "api_token_count", "audit_anchor", "installation_key"];
+    let columns = [
+        ("installation", "signing_key_id"),
+        ("revision", "key_before"),
+        ("revision", "key_current"),
+        ("revision", "key_next"),
+    ];
+    let bytes = file::without(&bytes, &new, &columns);
     let bytes = file::sealed(file::of_schema(&bytes, 1), &world.key.backup_key());
     let target = match world.file() {
         Some(_) => World::new(|directory| Database::Sqlite(directory.join("restored.db"))),
@@ -436,7 +442,7 @@ async fn a_killed_restore_leaves_nothing(world: World) {
         drop(store);
         let source = World { key: InstallationKey::parse_hex(world.key.to_hex().expose()).unwrap(), ..source };
         let store = large(&source, 4500).await;
-        back_up(&store, &source.key).await
+        back_up(&store).await
     };
     let path = world.directory().join("it.backup");
     std::fs::write(&path, &bytes).unwrap();
@@ -497,7 +503,7 @@ fn a_full_disk_keeps_nothing_of_a_restore() {
     let Some(directory) = own_mount("backup::a_full_disk_keeps_nothing_of_a_restore", "1m") else { return };
     crate::on_sqlite(async |world| {
         let store = large(&world, 5000).await;
-        let bytes = back_up(&store, &world.key).await;
+        let bytes = back_up(&store).await;
         let target = World {
             database: Database::Sqlite(directory.join("restored.db")),
             key: InstallationKey::parse_hex(world.key.to_hex().expose()).unwrap(),
@@ -516,7 +522,7 @@ fn a_full_disk_keeps_nothing_of_a_restore() {
         let mut file = std::fs::File::create(directory.join("it.backup")).unwrap();
         std::io::copy(&mut std::io::repeat(0), &mut file).expect_err("the disk fills");
         let mut on_full = std::fs::File::create(directory.join("other.backup")).unwrap();
-        let outcome = backup::create(&store, &world.key, false, NOW, &mut on_full, &mut |_| ()).await;
+        let outcome = backup::create(&store, false, NOW, &mut on_full, &mut |_| ()).await;
         assert!(matches!(outcome, Err(backup::Error::Write(_))), "{outcome:?}");
         let filter = ServiceTokenFilter::all(world.owner());
         assert_eq!(store.count_service_tokens(&filter).await.unwrap(), 0);

@@ -55,6 +55,24 @@ impl Keyring {
         Self(Arc::new(RwLock::new(Ring { live, keys: vec![Arc::clone(&first)], first })))
     }
 
+    /// A ring that holds what is said to be the keys of an installation; [`Keyring::identify`] finds out which is which.
+    /// `None` if there are none.
+    pub fn of(keys: Vec<InstallationKey>) -> Option<Self> {
+        let keys: Vec<_> = keys.into_iter().map(Arc::new).collect();
+        let first = Arc::clone(keys.first()?);
+        Some(Self(Arc::new(RwLock::new(Ring { live: LiveKeys::FIRST, keys, first }))))
+    }
+
+    /// Finds out which key is which by the check values of the installation's keys, and takes over which are live.
+    ///
+    /// # Errors
+    /// When a key that is needed is not here. Then nothing has changed.
+    pub fn identify(&self, live: LiveKeys, checks: &[(KeyId, [u8; 32])]) -> Result<(), NoKey> {
+        let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let found = identified(&ring.keys, checks).into_iter().map(Arc::new).collect();
+        ring.take(live, found)
+    }
+
     /// Which keys the installation lives under, as far as this process knows.
     pub fn live(&self) -> LiveKeys {
         self.read(|ring| ring.live)
@@ -83,12 +101,18 @@ impl Keyring {
         self.read(|ring| ring.live.all().filter_map(|id| ring.find(id)).collect())
     }
 
+    /// Every key that is here, live or not: before [`Keyring::identify`], whatever [`Keyring::of`] was given.
+    pub fn held(&self) -> Vec<Arc<InstallationKey>> {
+        self.read(|ring| ring.keys.clone())
+    }
+
     /// Whether `live` can be taken over with the keys that are here, all of them.
     pub fn holds(&self, live: LiveKeys) -> bool {
         self.read(|ring| live.all().all(|id| ring.find(id).is_some()))
     }
 
-    /// Takes over which keys the installation lives under. `found` are keys that were not here; what is not live is dropped.
+    /// Takes over which keys the installation lives under. `found` are keys with their ids, and count more than those that
+    /// are here; what is not live is dropped.
     ///
     /// # Errors
     /// When a key that is needed is neither here nor found. Then nothing has changed.
@@ -96,6 +120,25 @@ impl Keyring {
         let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let mut keys: Vec<_> = found.into_iter().map(Arc::new).collect();
         keys.extend(ring.keys.iter().map(Arc::clone));
+        ring.take(live, keys)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Ring) -> T) -> T {
+        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Those of the keys that have one of the check values, each with its id.
+pub(crate) fn identified<K>(keys: &[K], checks: &[(KeyId, [u8; 32])]) -> Vec<InstallationKey>
+where
+    K: std::ops::Deref<Target = InstallationKey>,
+{
+    let of = |check: &[u8; 32]| keys.iter().find(|key| key.check_value() == *check);
+    checks.iter().filter_map(|(id, check)| Some(of(check)?.with_id(*id))).collect()
+}
+
+impl Ring {
+    fn take(&mut self, live: LiveKeys, keys: Vec<Arc<InstallationKey>>) -> Result<(), NoKey> {
         let mut kept: Vec<Arc<InstallationKey>> = Vec::new();
         for id in live.all() {
             match keys.iter().find(|key| key.id() == id) {
@@ -105,18 +148,12 @@ impl Keyring {
             }
         }
         if let Some(current) = kept.first() {
-            ring.first = Arc::clone(current);
+            self.first = Arc::clone(current);
         }
-        (ring.live, ring.keys) = (live, kept);
+        (self.live, self.keys) = (live, kept);
         Ok(())
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Ring) -> T) -> T {
-        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Ring {
     fn find(&self, id: KeyId) -> Option<Arc<InstallationKey>> {
         self.keys.iter().find(|key| key.id() == id).map(Arc::clone)
     }
@@ -125,6 +162,12 @@ impl Ring {
 impl From<&InstallationKey> for Keyring {
     fn from(key: &InstallationKey) -> Self {
         Self::new(key.with_id(key.id()))
+    }
+}
+
+impl From<InstallationKey> for Keyring {
+    fn from(key: InstallationKey) -> Self {
+        Self::new(key)
     }
 }
 
@@ -151,6 +194,19 @@ mod tests {
 
     fn live(before: u32, current: u32, next: u32) -> LiveKeys {
         LiveKeys { before: KeyId::new(before), current: KeyId(current), next: KeyId::new(next) }
+    }
+
+    #[test]
+    fn keys_are_known_by_their_check_values() {
+        let check = |id: u32| (KeyId(id), key(id).check_value());
+        let ring = Keyring::of(vec![key(2).with_id(KeyId::FIRST), key(9), key(1)]).unwrap();
+        ring.identify(live(0, 1, 2), &[check(1), check(2)]).unwrap();
+        assert_eq!(ring.current().check_value(), key(1).check_value());
+        assert_eq!(ring.find(KeyId(2)).unwrap().check_value(), key(2).check_value());
+        assert_eq!(ring.held().len(), 2, "what is not live is dropped");
+        let foreign = Keyring::new(key(9).with_id(KeyId::FIRST));
+        assert_eq!(foreign.identify(live(0, 1, 0), &[check(1)]), Err(NoKey(KeyId(1))));
+        assert!(Keyring::of(vec![]).is_none());
     }
 
     #[test]

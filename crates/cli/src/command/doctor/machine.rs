@@ -10,7 +10,7 @@ use std::time::Duration;
 use countersign_server::config::{Settings, TlsFiles};
 use countersign_server::store::Database;
 use countersign_server::tls::Tls;
-use countersign_server::token::digest::InstallationKey;
+use countersign_server::token::digest::Keyring;
 use rustix::fs::{Access, access, statvfs};
 
 use super::{Check, Report};
@@ -104,13 +104,14 @@ fn judge_space(free: u64, place: &Path) -> Check {
 }
 
 /// The key, if it can be used.
-pub(super) fn installation_key(settings: &Settings, report: &mut Report) -> io::Result<Option<InstallationKey>> {
+pub(super) fn installation_key(settings: &Settings, report: &mut Report) -> io::Result<Option<Keyring>> {
     const NAME: &str = "installation key";
     let place = &settings.installation_key;
     match place.load() {
-        Ok(key) => {
-            report.add(Check::ok(NAME, place.to_string()))?;
-            Ok(Some(key))
+        Ok(keys) => {
+            let count = if keys.len() == 1 { String::new() } else { format!(", {} keys", keys.len()) };
+            report.add(Check::ok(NAME, format!("{place}{count}")))?;
+            Ok(Keyring::of(keys))
         }
         Err(error) => {
             let advice = "see docs/operations.md, Backup: nothing that was issued is good without this very key";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use countersign_server::config::Settings;
 use countersign_server::store::{AuditFilter, Database, Error, Expiring, Options, Schema, Store, Tombstones};
-use countersign_server::token::digest::InstallationKey;
+use countersign_server::token::digest::Keyring;
 use countersign_server::token::time::Timestamp;
 
 use super::{Check, Report};
@@ -30,7 +30,7 @@ const HEARTBEAT: Duration = Duration::from_secs(4);
 /// Everything that can be found out from the database, as far as it can be opened.
 pub(super) async fn look(
     settings: &Settings,
-    key: Option<&InstallationKey>,
+    keys: Option<&Keyring>,
     now: Timestamp,
     report: &mut Report,
 ) -> io::Result<()> {
@@ -63,9 +63,9 @@ pub(super) async fn look(
             "`countersign init` makes one, `countersign restore` brings one back",
         ),
     })?;
-    let (Some(key), true) = (key, schema.found == Some(known)) else { return Ok(()) };
+    let (Some(keys), true) = (keys, schema.found == Some(known)) else { return Ok(()) };
     let options = Options { database: settings.database.clone(), readers: 2 };
-    match Store::connect_reader(options, key).await {
+    match Store::connect_reader(options, keys).await {
         Ok(store) => {
             Looking { store: &store, now, report }.all().await?;
             store.close().await;

@@ -113,7 +113,7 @@ impl World {
     /// As [`Self::open_outside`], with another source of randomness.
     pub(crate) async fn open_outside_drawing(&self, entropy: Entropy) -> Outside {
         let (store, writer) = self.connect().await;
-        Outside { ops: Ops::outside(store, self.key(), self.clock(), entropy), writer }
+        Outside { ops: Ops::outside(store, self.clock(), entropy), writer }
     }
 
     /// Starts a server on the world's store.
@@ -163,7 +163,7 @@ impl World {
             metrics.gate.clone(),
         );
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
-        let ops = Ops::of_node(store, self.key(), clock.clone(), self.entropy.clone(), self.secret_format, node);
+        let ops = Ops::of_node(store, clock.clone(), self.entropy.clone(), self.secret_format, node);
         let promise = Promise { max_staleness: self.max_staleness, serves_stale: false };
         let app = App {
             ops,

@@ -96,25 +96,27 @@ pub(super) fn of_schema(bytes: &[u8], schema: i64) -> Vec<u8> {
     bytes
 }
 
-/// Without some tables, and without a column of another.
-pub(super) fn without(bytes: &[u8], tables: &[&str], of: &str, column: &str) -> Vec<u8> {
+/// Without some tables, and without some columns of others.
+pub(super) fn without(bytes: &[u8], tables: &[&str], columns: &[(&str, &str)]) -> Vec<u8> {
     let mut new = bytes[..HEAD].to_vec();
-    let (mut skip, mut drop, mut rows) = (false, None, 0_i64);
+    let (mut skip, mut drop, mut rows) = (false, Vec::new(), 0_i64);
     for (tag, body) in records(bytes) {
         let mut values = values(body);
         match tag {
             b'T' => {
                 let name = String::from_utf8(values[0].1.clone()).unwrap();
                 skip = tables.contains(&name.as_str());
-                drop = (name == of).then(|| values.iter().position(|(_, text)| text == column.as_bytes()).unwrap());
-                if let Some(at) = drop {
+                drop.clear();
+                for (_, column) in columns.iter().filter(|(of, _)| name == *of) {
+                    let at = values.iter().position(|(_, text)| text == column.as_bytes()).unwrap();
                     values.drain(at..at + 2);
+                    drop.push((at - 1) / 2);
                 }
             }
             b'R' => {
                 rows += i64::from(!skip);
-                if let Some(at) = drop {
-                    values.remove((at - 1) / 2);
+                for at in &drop {
+                    values.remove(*at);
                 }
             }
             b'E' => {
