@@ -71,6 +71,8 @@ pub(crate) struct Serving {
     #[command(flatten)]
     tls: Tls,
     #[command(flatten)]
+    audit: Audit,
+    #[command(flatten)]
     logging: Logging,
 }
 
@@ -132,7 +134,26 @@ struct Tls {
 }
 
 #[derive(Args, Clone)]
-#[command(next_help_heading = "Logs, on standard error")]
+#[command(next_help_heading = "Audit log")]
+struct Audit {
+    /// How long events are kept: `forever`, or a duration of at least 24h [env: COUNTERSIGN_AUDIT_RETENTION] [default:
+    /// forever]
+    #[arg(long, value_name = "DURATION")]
+    audit_retention: Option<String>,
+    /// File to which the log's head is appended, for `countersign audit verify --head-file` [env:
+    /// COUNTERSIGN_AUDIT_HEAD_FILE]
+    #[arg(long, value_name = "FILE")]
+    audit_head_file: Option<PathBuf>,
+    /// Address to which the log's head is sent by POST [env: COUNTERSIGN_AUDIT_HEAD_URL]
+    #[arg(long, value_name = "URL")]
+    audit_head_url: Option<String>,
+    /// How often, if the head has moved [env: COUNTERSIGN_AUDIT_HEAD_INTERVAL] [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    audit_head_interval: Option<String>,
+}
+
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Logs, on standard error, and traces")]
 struct Logging {
     /// Form of log lines [env: COUNTERSIGN_LOG_FORMAT] [default: human]
     #[arg(long, value_name = "FORM")]
@@ -184,6 +205,10 @@ impl Serving {
             log_level: self.logging.log_level.or_else(rust_log),
             ..Overrides::default()
         };
+            audit_retention: self.audit.audit_retention,
+            audit_head_file: self.audit.audit_head_file,
+            audit_head_url: self.audit.audit_head_url,
+            audit_head_interval: self.audit.audit_head_interval,
         (self.place, rest)
     }
 }

@@ -7,21 +7,25 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use countersign_store::Database;
+use countersign_token::duration::TokenDuration;
 use countersign_token::secret::SecretFormat;
+use http::Uri;
 use serde::{Deserialize, Serialize};
 
 pub mod explain;
 pub mod key;
 
 use self::key::KeySource;
+use crate::post;
 
 const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// Every key, in the order of the default file. A key is also `COUNTERSIGN_<KEY>` in the environment.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 23] = [
     "data_dir",
     "database_url",
     "installation_key_file",
@@ -39,9 +43,18 @@ const KEYS: [&str; 19] = [
     "public_url",
     "secret_format",
     "stale",
+    "audit_retention",
+    "audit_head_file",
+    "audit_head_url",
+    "audit_head_interval",
     "log_format",
     "log_level",
 ];
+
+/// Less is a slip: the log is for those who ask later.
+const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
+
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// The keys whose values are numbers. In the environment everything is text.
 const NUMBERS: [&str; 3] = ["max_connections", "rate_limit", "failure_limit"];
@@ -77,10 +90,25 @@ pub struct Settings {
     pub secret_format: SecretFormat,
     /// What a node does that is not fresh any more.
     pub stale: Stale,
+    /// How long the audit log is kept, and who is told of its head.
+    pub audit: AuditSettings,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// A level, or a filter as in `RUST_LOG`.
     pub log_level: String,
+}
+
+/// How long the audit log is kept, and who is told of its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// How long events are kept at least, 24 hours or more; `None` for ever.
+    pub retention: Option<Duration>,
+    /// The file that heads are written to.
+    pub head_file: Option<PathBuf>,
+    /// The address that heads are sent to, by POST.
+    pub head_url: Option<Uri>,
+    /// How often it is looked whether there is a new head, a second or more.
+    pub head_interval: Duration,
 }
 
 /// The files of a listener's TLS, all in PEM.
@@ -171,6 +199,14 @@ pub struct Overrides {
     pub secret_format: Option<SecretFormatName>,
     /// See [`Settings::stale`].
     pub stale: Option<Stale>,
+    /// See [`AuditSettings::retention`]; `forever`, or a duration such as `8760h`.
+    pub audit_retention: Option<String>,
+    /// See [`AuditSettings::head_file`].
+    pub audit_head_file: Option<PathBuf>,
+    /// See [`AuditSettings::head_url`].
+    pub audit_head_url: Option<String>,
+    /// See [`AuditSettings::head_interval`]; a duration such as `60s`.
+    pub audit_head_interval: Option<String>,
     /// See [`Settings::log_format`].
     pub log_format: Option<LogFormat>,
     /// See [`Settings::log_level`].
@@ -244,6 +280,10 @@ impl Overrides {
             public_url: self.public_url.or(below.public_url),
             secret_format: self.secret_format.or(below.secret_format),
             stale: self.stale.or(below.stale),
+            audit_retention: self.audit_retention.or(below.audit_retention),
+            audit_head_file: self.audit_head_file.or(below.audit_head_file),
+            audit_head_url: self.audit_head_url.or(below.audit_head_url),
+            audit_head_interval: self.audit_head_interval.or(below.audit_head_interval),
             log_format: self.log_format.or(below.log_format),
             log_level: self.log_level.or(below.log_level),
         }
@@ -287,10 +327,35 @@ impl Overrides {
             public_url: self.public_url,
             secret_format: self.secret_format.context("secret_format is not set")?.into(),
             stale: self.stale.context("stale is not set")?,
+            audit: AuditSettings {
+                retention: duration("audit_retention", self.audit_retention, RETENTION_MIN)?,
+                head_file: self.audit_head_file,
+                head_url: self.audit_head_url.map(parse_url).transpose().context("audit_head_url is wrong")?,
+                head_interval: duration("audit_head_interval", self.audit_head_interval, INTERVAL_MIN)?
+                    .context("audit_head_interval must have an end")?,
+            },
             log_format: self.log_format.context("log_format is not set")?,
             log_level: self.log_level.context("log_level is not set")?,
         })
     }
+}
+
+/// A duration of at least `min`; `None` for ever.
+fn duration(key: &'static str, text: Option<String>, min: Duration) -> anyhow::Result<Option<Duration>> {
+    let text = text.with_context(|| format!("{key} is not set"))?;
+    let parsed = TokenDuration::parse(&text).with_context(|| format!("{key} is wrong"))?;
+    let duration = parsed.nanos().map(|nanos| Duration::from_nanos(nanos.unsigned_abs()));
+    if duration.is_some_and(|duration| duration < min) {
+        bail!("{key} must be at least {} s", min.as_secs());
+    }
+    Ok(duration)
+}
+
+/// An address that something can be sent to.
+fn parse_url(text: String) -> anyhow::Result<Uri> {
+    let uri = Uri::try_from(text).context("it is no URL")?;
+    post::address(&uri)?;
+    Ok(uri)
 }
 
 /// A certificate and its key go together.
@@ -351,6 +416,9 @@ mod tests {
         assert_eq!((settings.rate_limit, settings.failure_limit), (None, NonZeroU32::new(100)));
         assert_eq!(settings.secret_format, SecretFormat::Scannable);
         assert_eq!(settings.stale, Stale::Refuse);
+        let minute = Duration::from_secs(60);
+        let audit = AuditSettings { retention: None, head_file: None, head_url: None, head_interval: minute };
+        assert_eq!(settings.audit, audit);
         assert_eq!(settings.log_format, LogFormat::Human);
         assert_eq!(settings.log_level, "info");
     }
@@ -424,6 +492,12 @@ mod tests {
         check("COUNTERSIGN_GATE_TLS_CERTIFICATE", "c.pem", "gate_tls_certificate is set, and gate_tls_key is not");
         check("COUNTERSIGN_GATE_CLIENT_CA", "ca.pem", "gate_client_ca is set, and gate_tls_certificate is not");
         check("COUNTERSIGN_SECRET_FORMAT", "base64", "COUNTERSIGN_SECRET_FORMAT");
+        check("COUNTERSIGN_AUDIT_RETENTION", "a year", "audit_retention is wrong");
+        check("COUNTERSIGN_AUDIT_RETENTION", "23h", "audit_retention must be at least 86400 s");
+        check("COUNTERSIGN_AUDIT_HEAD_INTERVAL", "forever", "audit_head_interval must have an end");
+        check("COUNTERSIGN_AUDIT_HEAD_INTERVAL", "10ms", "audit_head_interval must be at least 1 s");
+        check("COUNTERSIGN_AUDIT_HEAD_URL", "log.internal", "audit_head_url is wrong");
+        check("COUNTERSIGN_AUDIT_HEAD_URL", "https://u:s3cret@log.internal/", "audit_head_url is wrong");
         check("COUNTERSIGN_DATABASE_URL", "mysql://u:s3cret@h/d", "database_url");
         check("COUNTERSIGN_INSTALLATION_KEY", "s3cret", "COUNTERSIGN_INSTALLATION_KEY");
         let missing = Settings::load(Overrides::default(), Some(Path::new("/nowhere/c.toml")), &nowhere);

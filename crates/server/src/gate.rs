@@ -3,18 +3,20 @@
 //! Here are only the decision and its words. [`forward_auth`] is the HTTP surface, [`listener`] its sockets. Nothing in
 //! here knows the store: every answer comes from the index in memory.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use countersign_token::credential::Presented;
+use countersign_token::credential::{Credential, Presented};
 use countersign_token::demand::Demand;
 use countersign_token::feed::Freshness;
 use countersign_token::index::Index;
-use countersign_token::time::Clock;
+use countersign_token::time::{Clock, Timestamp};
 use countersign_token::verify::{self, Decision, Reason, Verified, verify};
 
 use crate::config::Stale;
+use crate::refusal::{Attempt, Refusals, Who};
 
 mod answer;
 pub mod forward_auth;
@@ -41,6 +43,7 @@ pub struct Gate {
     tallies: Tallies,
     tally: Arc<Tally>,
     warning: Arc<Warning>,
+    refusals: Option<Refusals>,
 }
 
 /// When it was said that a proxy is configured wrongly, and how often it was not said since.
@@ -100,7 +103,12 @@ impl Gate {
     ) -> Self {
         let warning = Arc::new(Warning { warned_at: AtomicI64::new(i64::MIN), unwarned: AtomicU64::new(0) });
         let tally = tallies.add();
-        Self { index, freshness, max_staleness, stale, clock, tallies, tally, warning }
+        Self { index, freshness, max_staleness, stale, clock, tallies, tally, warning, refusals: None }
+    }
+
+    /// The same gate, which leaves what it refuses with `refusals`.
+    pub fn reporting_to(self, refusals: Refusals) -> Self {
+        Self { refusals: Some(refusals), ..self }
     }
 
     /// The same gate for another thread.
@@ -114,13 +122,14 @@ impl Gate {
             tallies: self.tallies.clone(),
             tally: self.tallies.add(),
             warning: Arc::clone(&self.warning),
+            refusals: self.refusals.clone(),
         }
     }
 
     /// The decision, the same for every surface. It reads the clock once, counts, and marks an admitted credential as
-    /// seen.
-    pub fn check(&self, presented: &Presented<'_>, demand: &Demand) -> Answer {
-        let answer = self.decide(presented, demand);
+    /// seen. `peer` is where the connection came from; `None` on a Unix socket.
+    pub fn check(&self, presented: &Presented<'_>, demand: &Demand, peer: Option<IpAddr>) -> Answer {
+        let answer = self.decide(presented, demand, peer);
         self.tally.count(&answer);
         answer
     }
@@ -141,7 +150,7 @@ impl Gate {
         }
     }
 
-    fn decide(&self, presented: &Presented<'_>, demand: &Demand) -> Answer {
+    fn decide(&self, presented: &Presented<'_>, demand: &Demand, peer: Option<IpAddr>) -> Answer {
         if !self.is_ready() {
             return Answer::Refuse(Refusal::Stale);
         }
@@ -156,8 +165,23 @@ impl Gate {
                 self.index.mark_seen(&verified, now);
                 Answer::Allow(verified)
             }
-            Decision::Refuse(verify::Refusal { reason, .. }) => Answer::Refuse(Refusal::Credential(reason)),
+            Decision::Refuse(refusal) => {
+                self.report(credential, refusal, peer, now);
+                Answer::Refuse(Refusal::Credential(refusal.reason))
+            }
         }
+    }
+
+    /// Leaves an attempt to be recorded. An unknown client id goes the same way as a known one.
+    #[cold]
+    fn report(&self, credential: &Credential<'_>, refusal: verify::Refusal, address: Option<IpAddr>, at: Timestamp) {
+        let Some(refusals) = &self.refusals else { return };
+        let who = match (refusal.handle, credential) {
+            (Some(handle), _) => Who::Proven(handle),
+            (None, Credential::Pair { client_id, .. }) => Who::Claimed(*client_id),
+            (None, Credential::UnknownPair { .. } | Credential::Bearer { .. }) => return,
+        };
+        refusals.add(Attempt { who, reason: refusal.reason, address, at });
     }
 
     /// Answers a request, and times that if its turn has come.

@@ -19,10 +19,12 @@ pub mod limit;
 pub mod management;
 pub mod metrics;
 pub mod ops;
+mod post;
 pub mod prefactor;
 pub mod propagation;
 #[cfg(test)]
 mod property;
+pub mod refusal;
 mod repeat;
 pub mod rekeyer;
 pub mod sweeper;
@@ -30,5 +32,6 @@ mod throttle;
 pub mod tls;
 mod urlencoded;
 
+pub mod witness;
 // The operations' arguments and answers are made of these; who calls the operations names them through here.
 pub use {countersign_store as store, countersign_token as token};

@@ -33,6 +33,8 @@ use crate::refusal;
 use crate::rekeyer;
 use crate::sweeper::{self, Retention};
 use crate::tls::Tls;
+use crate::trace;
+use crate::witness::Witness;
 
 pub(crate) mod accept;
 mod descriptors;
@@ -108,15 +110,20 @@ struct Background {
     flusher: CancellationToken,
     follower: CancellationToken,
 }
+    /// Once nothing is recorded any more.
+    witness: CancellationToken,
 
 const WRITER: &str = "writer";
 const FOLLOWER: &str = "follower";
 const FLUSHER: &str = "flusher";
 const SWEEPER: &str = "sweeper";
 const REKEYER: &str = "rekeyer";
+const RECORDER: &str = "recorder of refusals";
 const CENSUS: &str = "census";
 const MANAGEMENT: &str = "management";
 const GATE: &str = "gate";
+const TRACES: &str = "traces";
+const WITNESS: &str = "witness of the audit log";
 
 impl Server {
     /// Opens the store, binds the listeners, and loads the index.
@@ -182,6 +189,7 @@ impl Server {
         let pages = Arc::new(Pages::default());
         let max_staleness = installation.max_staleness;
         let promise = Promise { max_staleness, serves_stale: settings.stale == Stale::Serve };
+        let witness = Witness::new(store.clone(), clock.clone(), &settings.audit)?;
         let (follower, handle) = Follower::load(
             store.clone(),
             Arc::clone(&index),
@@ -200,7 +208,15 @@ impl Server {
             flush.await;
             Ok(())
         });
-        let sweep = sweeper::run(store.clone(), clock.clone(), background.flusher.clone());
+        if let Some(witness) = witness {
+            let tell = witness.run(background.witness.clone());
+            background.tasks.spawn(WITNESS, async {
+                tell.await;
+                Ok(())
+            });
+        }
+        let retention = settings.audit.retention.map(|kept| Retention { kept, node: handle.node() });
+        let sweep = sweeper::run(store.clone(), clock.clone(), retention, background.flusher.clone());
         background.tasks.spawn(SWEEPER, async {
             sweep.await;
             Ok(())
@@ -234,6 +250,14 @@ impl Server {
         let ops = Ops::of_node(store, clock.clone(), entropy.clone(), settings.secret_format, node);
         let rekey = rekeyer::run(ops.clone(), Arc::clone(&index), background.flusher.clone());
         background.tasks.spawn(REKEYER, async {
+        let unrecorded = metrics.refusals_unrecorded.clone();
+        let (refusals, recorder) = refusal::recording(store.clone(), Arc::clone(&index), clock.clone(), unrecorded);
+        let gate = gate.reporting_to(refusals);
+        let record = recorder.run(background.flusher.clone());
+        background.tasks.spawn(RECORDER, async {
+            record.await;
+            Ok(())
+        });
             rekey.await;
             Ok(())
         });
@@ -333,9 +357,13 @@ impl Background {
         outcomes.push(self.tasks.finish(CENSUS, FINISH_TIMEOUT).await);
         self.follower.cancel();
         outcomes.push(self.tasks.finish(FOLLOWER, FINISH_TIMEOUT).await);
+        outcomes.push(self.tasks.finish(RECORDER, FINISH_TIMEOUT).await);
         // It ends by itself now that nobody holds the store any more.
         outcomes.push(self.tasks.finish(WRITER, FINISH_TIMEOUT).await);
         outcomes.into_iter().collect()
+        outcomes.push(self.tasks.finish(TRACES, FINISH_TIMEOUT).await);
+        self.witness.cancel();
+        outcomes.push(self.tasks.finish(WITNESS, FINISH_TIMEOUT).await);
     }
 }
 

@@ -212,6 +212,14 @@ impl Index {
         self.look(handle, |record| record.detail.clone()).flatten()
     }
 
+    /// What is known of the service token with this client id; `None` if there is none. Who names an id proves nothing.
+    pub fn describe_client(&self, client_id: &ClientId) -> Option<Arc<Detail>> {
+        self.place_of_client(client_id).judge(|candidate| {
+            let exists = candidate.is_known && !candidate.words.state.has(State::DELETED);
+            if exists { self.describe(candidate.handle) } else { None }
+        })
+    }
+
     /// Notes that a credential was admitted. It costs next to nothing where the second is no other than the last time.
     pub fn mark_seen(&self, verified: &Verified, now: Timestamp) {
         self.mark(verified.handle, now);

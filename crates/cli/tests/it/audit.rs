@@ -1,6 +1,7 @@
 //! `audit`, which tells what happened and whether the log was touched.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -83,4 +84,131 @@ fn a_log_that_was_touched_is_told() {
     let verdict: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!((verdict["intact"].as_bool(), verdict["broken_at"].as_i64()), (Some(false), Some(2)));
     assert!(outcome.stderr.contains("broken at event 2"), "{}", outcome.stderr);
+}
+
+const PAGE: &str = include_str!("../../../../docs/audit.md");
+
+#[test]
+fn the_commands_of_the_page_work() {
+    let world = World::new();
+    world.init();
+    let commands: Vec<&str> = PAGE.lines().filter_map(|line| line.strip_prefix("$ countersign ")).collect();
+    assert!(commands.len() >= 10, "{commands:?}");
+    let exported = world.run(&["audit", "export"]).ok();
+    for file in ["audit.jsonl", "audit-heads.jsonl"] {
+        std::fs::write(world.path(file), &exported).unwrap();
+    }
+    for command in commands {
+        // What is after `>` is for a shell.
+        let words = command.split('>').next().unwrap().split_whitespace().map(|word| word.trim_matches('\''));
+        let words: Vec<String> = words
+            .map(|word| if word.ends_with(".jsonl") { path(&world.path(word)) } else { word.to_owned() })
+            .collect();
+        world.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn events_are_found_by_who_what_when_and_from_where() {
+    let world = World::new();
+    let first = world.init();
+    world.run(&["account", "create", "--name", "one"]).ok();
+    let count = |arguments: &[&str]| {
+        let all = [&["audit", "list", "--json"], arguments].concat();
+        world.run(&all).json().as_array().unwrap().len()
+    };
+    assert_eq!(count(&[]), 2);
+    assert_eq!(count(&["--actor-kind", "operator"]), 2);
+    assert_eq!(count(&["--actor-kind", "user"]), 0);
+    assert_eq!(count(&["--actor", "ops@example.com"]), 0, "everything was done by commands");
+    assert_eq!(count(&["--action", "account.*"]), 1);
+    assert_eq!(count(&["--since", "1h"]), 2);
+    assert_eq!(count(&["--until", "1h"]), 0);
+    assert_eq!(count(&["--since", "2020-01-01T00:00:00Z", "--until", "2100-01-01T00:00:00+01:00"]), 2);
+    assert_eq!(count(&["--address", "0.0.0.0/0"]), 0, "commands come from no address");
+    assert_eq!(count(&["--account", first.account()]), 1);
+    assert_eq!(world.run(&["audit", "export", "--limit", "1"]).ok().lines().count(), 1);
+    let nobody = world.run(&["audit", "list", "--actor", "nobody@example.com"]);
+    assert_eq!(nobody.code, Some(1));
+    assert!(nobody.stderr.contains("no user has the address nobody@example.com"), "{}", nobody.stderr);
+    for wrong in [["--address", "10.0.0.0/40"], ["--since", "yesterday"]] {
+        assert_eq!(world.run(&["audit", "list", wrong[0], wrong[1]]).code, Some(2), "{wrong:?}");
+    }
+}
+
+/// An export is held against the log, and whatever was done to the file or the log since is named.
+#[test]
+fn an_export_is_checked_against_the_log() {
+    let world = World::new();
+    world.init();
+    for name in ["one", "two"] {
+        world.run(&["account", "create", "--name", name]).ok();
+    }
+    let exported = world.run(&["audit", "export"]).ok();
+    let file = world.path("heads.jsonl");
+    let verify = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        world.run(&["audit", "verify", "--json", "--head-file", &path(&file)])
+    };
+    let verdict = verify(&exported).json();
+    assert_eq!((verdict["intact"].as_bool(), verdict["heads"]["confirmed"].as_u64()), (Some(true), Some(3)));
+    assert_eq!((verdict["first"].as_u64(), verdict["heads"]["pruned"].as_u64()), (Some(1), Some(0)));
+    // The last event with another number: of an event that the log does not have.
+    let last = exported.lines().last().unwrap();
+    let beyond = exported.replace(last, &last.replace(r#""seq":3"#, r#""seq":4"#));
+    let outcome = verify(&beyond);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.stderr.contains("heads.jsonl, line 3: the audit log ended with event 4"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("its tail was cut off, or an older database was put back"), "{}", outcome.stderr);
+    let verdict: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!((verdict["intact"].as_bool(), verdict["heads"]["contradicted"]["line"].as_u64()), (Some(false), Some(3)));
+    // A file that is none, one of which a part was changed, and none at all.
+    let outcome = verify("{}\n");
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("line 1"), "{outcome:?}");
+    let outcome = world.run(&["audit", "verify", "--head-file", "/nowhere/heads"]);
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("/nowhere/heads"), "{outcome:?}");
+}
+
+/// A server writes heads while it runs and when it stops, and records what the gate refuses.
+#[test]
+fn a_server_tells_of_heads_and_of_refused_attempts() {
+    let world = World::new();
+    let first = world.init();
+    let heads = path(&world.path("heads.jsonl"));
+    let server = world.serve_with(&["--audit-head-file", &heads, "--audit-retention", "24h"]);
+    let create = ["service-token", "create", "--name", "ci", "--account", first.account(), "--json"];
+    let token = server.remote(&world, first.api_token(), &create).json();
+    let client_id = token["client_id"].as_str().unwrap();
+    for _ in 0..3 {
+        assert_eq!(server.gate_says(first.account(), client_id, "wrong").0, 401);
+    }
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert!(status.success(), "{log}");
+
+    let refused = world.run(&["audit", "list", "--json", "--action", "*.refused"]).json();
+    assert_eq!(refused, serde_json::json!([]), "a beginning ends with `.*`");
+    let refused = world.run(&["audit", "list", "--json", "--action", "service_token.refused"]).json();
+    let counts: u64 = refused.as_array().unwrap().iter().map(|event| event["detail"]["count"].as_u64().unwrap()).sum();
+    assert_eq!(counts, 3, "{refused}");
+    assert_eq!(refused[0]["subject"]["id"], token["id"]);
+    assert_eq!((refused[0]["address"].as_str(), refused[0]["actor"]["kind"].as_str()), (Some("127.0.0.1"), Some("unknown")));
+    assert!(!refused.to_string().contains("wrong"), "{refused}");
+
+    let verify = ["audit", "verify", "--json", "--head-file", &heads];
+    let verdict = world.run(&verify).json();
+    assert_eq!(verdict["intact"], true, "{verdict}");
+    let lines = std::fs::read_to_string(&heads).unwrap();
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(last["seq"], verdict["events"], "the last one is of the stop");
+    // A line that somebody has made up.
+    let forged = lines.replace(&format!(r#""revision":{}"#, last["revision"]), r#""revision":999"#);
+    assert_ne!(forged, lines);
+    std::fs::write(&heads, forged).unwrap();
+    let outcome = world.run(&verify);
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("somebody has changed the file"), "{outcome:?}");
 }

@@ -1,5 +1,7 @@
 //! `/verify` over HTTP: what a request says, and how the answer is put.
 
+use std::net::IpAddr;
+
 use countersign_token::credential::Presented;
 use countersign_token::demand::Demand;
 use http::{HeaderMap, StatusCode, Uri};
@@ -7,10 +9,10 @@ use http::{HeaderMap, StatusCode, Uri};
 use super::answer::{self, Response};
 use super::{Answer, Gate, Refusal};
 
-/// Answers one request. Method and body do not matter: a proxy asks with the client's own.
-pub fn handle(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Response {
+/// Answers one request that came from `peer`. Method and body do not matter: a proxy asks with the client's own.
+pub fn handle(gate: &Gate, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Response {
     let mut response = match uri.path() {
-        "/verify" => gate.timed(|| verify(gate, uri.query().unwrap_or_default(), headers)),
+        "/verify" => gate.timed(|| verify(gate, peer, uri.query().unwrap_or_default(), headers)),
         "/livez" => answer::text(StatusCode::OK, "alive\n"),
         "/readyz" if gate.is_ready() => answer::text(StatusCode::OK, "ready\n"),
         "/readyz" => answer::refused(Refusal::Stale),
@@ -25,13 +27,13 @@ pub fn handle(gate: &Gate, uri: &Uri, headers: &HeaderMap) -> Response {
     response
 }
 
-fn verify(gate: &Gate, query: &str, headers: &HeaderMap) -> Response {
+fn verify(gate: &Gate, peer: Option<IpAddr>, query: &str, headers: &HeaderMap) -> Response {
     let (demand, single_header) = match Demand::parse(query, &gate.index) {
         Ok(demand) => demand,
         Err(error) => return answer::render(gate, &gate.refuse_without_demand(&error)),
     };
     let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let presented = Presented::from_headers(fields, single_header.as_deref());
-    let answer: Answer = gate.check(&presented, &demand);
+    let answer: Answer = gate.check(&presented, &demand, peer);
     answer::render(gate, &answer)
 }

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
 use std::io::Cursor;
-use std::net::TcpListener as StdTcpListener;
+use std::net::{IpAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -150,14 +150,15 @@ impl Core {
 
         let accept_tcp = accept_all(
             |cx| tcp.poll_accept(cx),
-            |(stream, _), place| {
+            |(stream, peer), place| {
                 undelayed(&stream);
                 let surface = Arc::clone(&surface);
+                let peer = Some(peer.ip());
                 match &tls {
-                    None => drop(connections.spawn(async move { surface.serve(stream, place).await })),
+                    None => drop(connections.spawn(async move { surface.serve(stream, peer, place).await })),
                     Some(tls) => {
                         let tls = Arc::clone(tls);
-                        drop(connections.spawn(async move { surface.serve_tls(stream, &tls, place).await }));
+                        drop(connections.spawn(async move { surface.serve_tls(stream, peer, &tls, place).await }));
                     }
                 }
             },
@@ -171,7 +172,7 @@ impl Core {
                 |cx| unix.poll_accept(cx),
                 |(stream, _), place| {
                     let surface = Arc::clone(&surface);
-                    connections.spawn(async move { surface.serve(stream, place).await });
+                    connections.spawn(async move { surface.serve(stream, None, place).await });
                 },
                 &listeners.unix_room,
                 &surface.stop,
@@ -215,6 +216,7 @@ impl Surface {
     fn service(
         &self,
     ) -> impl Service<
+        peer: Option<IpAddr>,
         Request<Incoming>,
         Response = Response,
         Error = Infallible,
@@ -222,17 +224,17 @@ impl Surface {
     > + use<> {
         let gate = Arc::clone(&self.gate);
         service_fn(move |request: Request<Incoming>| {
-            ready(Ok(forward_auth::handle(&gate, request.uri(), request.headers())))
+            ready(Ok(forward_auth::handle(&gate, peer, request.uri(), request.headers())))
         })
     }
 
     /// Answers one connection's requests. When the server stops, what has arrived is still answered.
-    async fn serve<I>(&self, io: I, _place: Place)
+    async fn serve<I>(&self, io: I, peer: Option<IpAddr>, _place: Place)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = TokioIo::new(Patient::new(io, self.options.write_timeout));
-        let mut connection = self.http1.serve_connection(io, self.service());
+        let io = TokioIo::new(Patient::asked(io, self.options.write_timeout, self.options.head_timeout));
+        let mut connection = self.http1.serve_connection(io, self.service(peer));
         let mut stopped = pin!(self.stop.requested());
         let mut asked = false;
         let mut stopping = false;
@@ -259,16 +261,16 @@ impl Surface {
                 let Parts { io, read_buf, .. } = connection.into_parts();
                 let (reader, writer) = tokio::io::split(io.into_inner());
                 let io = tokio::io::join(Cursor::new(read_buf).chain(reader), writer);
-                Box::pin(self.http.serve(io, self.service())).await;
+                Box::pin(self.http.serve(io, self.service(peer))).await;
             }
             Err(error) => tracing::debug!(error = %error, "a connection to the gate ended early"),
         }
     }
 
-    async fn serve_tls(&self, stream: TcpStream, tls: &Tls, _place: Place) {
+    async fn serve_tls(&self, stream: TcpStream, peer: Option<IpAddr>, tls: &Tls, _place: Place) {
         let io = Patient::new(stream, self.options.write_timeout);
         if let Some(io) = Box::pin(self.http.shake_hands(tls, io)).await {
-            Box::pin(self.http.serve(io, self.service())).await;
+            Box::pin(self.http.serve(io, self.service(peer))).await;
         }
     }
 }

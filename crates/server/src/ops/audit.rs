@@ -1,6 +1,8 @@
 //! What stands in the audit log, and reading it.
 
-use countersign_store::{AuditChain, AuditEvent, AuditFilter, RecordedEvent};
+use countersign_store::{
+    AuditChain, AuditEvent, AuditFilter, AuditHead, AuditMark, AuditPages, ChainMac, RecordedEvent,
+};
 use serde_json::Value;
 
 use super::{Error, Ops, require_administrator};
@@ -24,10 +26,37 @@ impl Ops {
         Ok(self.store.list_newest_audit(filter, limit).await?)
     }
 
+    /// What the filter lets through, part by part, however much that is.
+    pub async fn audit_pages(&self, by: &Caller, filter: &AuditFilter) -> Result<AuditPages, Error> {
+        require_administrator(by)?;
+        Ok(self.store.audit_pages(filter, false).await?)
+    }
+
     /// Walks the whole log and recomputes its chain. `progress` is told the number of entries walked so far.
     pub async fn verify_audit(&self, by: &Caller, progress: &mut (dyn FnMut(u64) + Send)) -> Result<AuditChain, Error> {
         require_administrator(by)?;
         Ok(self.store.verify_audit_chain(progress).await?)
+    }
+
+    /// The same, and holds the log against what was written down of it.
+    pub async fn verify_audit_marks(
+        &self,
+        by: &Caller,
+        marks: &mut (dyn Iterator<Item = AuditMark> + Send),
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<AuditChain, Error> {
+        require_administrator(by)?;
+        Ok(self.store.verify_audit_marks(marks, progress).await?)
+    }
+
+    /// Which of these heads this installation has told of, in the same order.
+    pub async fn are_audit_heads_sealed(
+        &self,
+        by: &Caller,
+        heads: &[(AuditHead, ChainMac)],
+    ) -> Result<Vec<bool>, Error> {
+        require_administrator(by)?;
+        Ok(self.store.are_audit_heads_sealed(heads).await?)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Every change leaves exactly one entry that says who did what to what; nothing else leaves any.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use countersign_store::RecordedEvent;
 use serde_json::{Value, json};
 
@@ -142,4 +145,58 @@ fn administration_is_in_the_log_too() {
         assert_eq!(actions[6..], ["management_token.create"; 3]);
         assert!(entries.iter().all(|entry| entry.actor_kind == "operator"));
     });
+}
+
+/// The page names every action that the code records, and no other.
+#[test]
+fn the_page_lists_every_action() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut recorded = BTreeSet::new();
+    for_each_source(&sources, &mut |text| {
+        let literals = text.split('"').skip(1).step_by(2);
+        recorded.extend(literals.filter(|literal| is_action(literal)).map(str::to_owned));
+    });
+    let page = include_str!("../../../../docs/audit.md");
+    let table = page.split("| action | recorded when |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let first_cells = table.lines().filter_map(|line| line.split('|').nth(1));
+    let listed: BTreeSet<String> =
+        first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    assert!(listed.len() > 30, "{listed:?}");
+    assert_eq!(listed, recorded);
+}
+
+/// Whether a text of the code looks like an action: the kind of a subject and a verb.
+fn is_action(text: &str) -> bool {
+    const SUBJECTS: [&str; 14] = [
+        "account",
+        "admin_user_invite",
+        "agent",
+        "agent_deployment",
+        "api_token",
+        "audit",
+        "environment",
+        "installation",
+        "installation_key",
+        "management_token",
+        "service_token",
+        "signing_key",
+        "user",
+        "zone",
+    ];
+    let Some((subject, verb)) = text.split_once('.') else { return false };
+    let is_word = !verb.is_empty() && verb.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    // A query's parameter, and the name of a file.
+    is_word && SUBJECTS.contains(&subject) && !["account.id", "installation.key"].contains(&text)
+}
+
+fn for_each_source(folder: &Path, look: &mut dyn FnMut(&str)) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            for_each_source(&path, look);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            look(text.split("#[cfg(test)]").next().unwrap());
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::world::{DAY, World, on_both};
 async fn sweep(world: &World) {
     let store = world.ops().store().clone();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let sweeping = tasks.spawn(sweeper::run(store.clone(), world.clock(), stop.clone()));
+    let sweeping = tasks.spawn(sweeper::run(store.clone(), world.clock(), None, stop.clone()));
     let swept = async {
         while !store.poll(Revision::new(0)).await.unwrap().reload {
             tokio::task::yield_now().await;

@@ -1,10 +1,15 @@
 //! Asking the gate of a world.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use countersign_server::gate::forward_auth;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 
 use super::{Issued, World};
+
+/// Where the gate's clients come from.
+pub(crate) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 /// What the gate said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +42,7 @@ impl World {
             map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let uri = format!("/verify?{query}").parse().unwrap();
-        let answer = forward_auth::handle(&self.server().gate, &uri, &map);
+        let answer = forward_auth::handle(&self.server().gate, Some(PEER), &uri, &map);
         let (parts, body) = answer.into_parts();
         assert!(body.collect().await.unwrap().to_bytes().is_empty(), "the gate's answers have no body");
         for value in parts.headers.values() {

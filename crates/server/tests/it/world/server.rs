@@ -14,6 +14,7 @@ use countersign_server::management::{self, App};
 use countersign_server::metrics::{Metrics, Sources};
 use countersign_server::ops::pages::Pages;
 use countersign_server::ops::{Node, Ops};
+use countersign_server::refusal::{self, Recorder};
 use countersign_store::{NodeId, Options, Store};
 use countersign_token::api_token::Action;
 use countersign_token::digest::InstallationKey;
@@ -22,6 +23,7 @@ use countersign_token::feed::Freshness;
 use countersign_token::index::Index;
 use countersign_token::service_token::Owner;
 use countersign_token::time::Clock;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +35,7 @@ use super::prefactor::Token;
 pub(crate) struct Server {
     pub(super) router: Router,
     pub(super) gate: Gate,
+    recorder: Mutex<Recorder>,
     pub(super) app: App,
     flusher: (CancellationToken, JoinHandle<()>),
     follower: (CancellationToken, JoinHandle<()>),
@@ -99,6 +102,14 @@ impl World {
         Caller::Operator.permit(&self.server().app.index, Place::Account(self.account)).unwrap()
     }
 
+    /// The file of the database, on SQLite.
+    pub(crate) fn database_file(&self) -> std::path::PathBuf {
+        match self.place.database() {
+            countersign_store::Database::Sqlite(path) => path,
+            countersign_store::Database::Postgres(_) => panic!("there is no file"),
+        }
+    }
+
     async fn connect(&self) -> (Store, JoinHandle<()>) {
         let options = Options { database: self.place.database(), readers: 2 };
         let (store, writer) = Store::connect(options, &self.key).await.unwrap();
@@ -162,6 +173,8 @@ impl World {
             clock.clone(),
             metrics.gate.clone(),
         );
+        let unrecorded = metrics.refusals_unrecorded.clone();
+        let (refusals, recorder) = refusal::recording(store.clone(), Arc::clone(&index), clock.clone(), unrecorded);
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
         let ops = Ops::of_node(store, clock.clone(), self.entropy.clone(), self.secret_format, node);
         let promise = Promise { max_staleness: self.max_staleness, serves_stale: false };
@@ -178,7 +191,8 @@ impl World {
         };
         self.server = Some(Server {
             router: management::router(app.clone()),
-            gate,
+            gate: gate.reporting_to(refusals),
+            recorder: Mutex::new(recorder),
             app,
             flusher: (stop_flusher, flushing),
             follower: (stop, following),
@@ -187,6 +201,11 @@ impl World {
     }
 
     /// Stops the server in order, as it does on a signal.
+    /// Records what the gate has refused so far, as the server does every second.
+    pub(crate) async fn record_refusals(&self) {
+        self.server().recorder.lock().await.record().await;
+    }
+
     pub(crate) async fn stop(&mut self) {
         let server = self.server.take().expect("a server is running");
         for (stop, task) in [server.flusher, server.follower] {
@@ -194,7 +213,7 @@ impl World {
             task.await.unwrap();
         }
         server.app.ops.store().close().await;
-        drop((server.router, server.gate, server.app));
+        drop((server.router, server.gate, server.recorder, server.app));
         server.writer.await.unwrap();
     }
 
