@@ -201,14 +201,14 @@ impl Serving {
             public_url: self.listeners.public_url,
             secret_format: self.listeners.secret_format.map(Into::into),
             stale: self.listeners.stale.map(Into::into),
-            log_format: self.logging.log_format.map(Into::into),
-            log_level: self.logging.log_level.or_else(rust_log),
-            ..Overrides::default()
-        };
             audit_retention: self.audit.audit_retention,
             audit_head_file: self.audit.audit_head_file,
             audit_head_url: self.audit.audit_head_url,
             audit_head_interval: self.audit.audit_head_interval,
+            log_format: self.logging.log_format.map(Into::into),
+            log_level: self.logging.log_level.or_else(rust_log),
+            ..Overrides::default()
+        };
         (self.place, rest)
     }
 }

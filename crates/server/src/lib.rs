@@ -31,7 +31,7 @@ pub mod sweeper;
 mod throttle;
 pub mod tls;
 mod urlencoded;
-
 pub mod witness;
+
 // The operations' arguments and answers are made of these; who calls the operations names them through here.
 pub use {countersign_store as store, countersign_token as token};

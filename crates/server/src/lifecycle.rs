@@ -108,22 +108,22 @@ struct Background {
     tasks: Tasks,
     /// Of the flusher, the recorder, the sweeper, the rekeyer and the census.
     flusher: CancellationToken,
-    follower: CancellationToken,
-}
     /// Once nothing is recorded any more.
     witness: CancellationToken,
+    follower: CancellationToken,
+}
 
 const WRITER: &str = "writer";
 const FOLLOWER: &str = "follower";
 const FLUSHER: &str = "flusher";
+const RECORDER: &str = "recorder of refusals";
 const SWEEPER: &str = "sweeper";
 const REKEYER: &str = "rekeyer";
-const RECORDER: &str = "recorder of refusals";
 const CENSUS: &str = "census";
-const MANAGEMENT: &str = "management";
-const GATE: &str = "gate";
 const TRACES: &str = "traces";
 const WITNESS: &str = "witness of the audit log";
+const MANAGEMENT: &str = "management";
+const GATE: &str = "gate";
 
 impl Server {
     /// Opens the store, binds the listeners, and loads the index.
@@ -187,9 +187,9 @@ impl Server {
         let index = Arc::new(Index::with_capacity(store.keys().current().digest_key(), &entropy, capacity));
         let freshness = Arc::new(Freshness::new(clock.boot()));
         let pages = Arc::new(Pages::default());
+        let witness = Witness::new(store.clone(), clock.clone(), &settings.audit)?;
         let max_staleness = installation.max_staleness;
         let promise = Promise { max_staleness, serves_stale: settings.stale == Stale::Serve };
-        let witness = Witness::new(store.clone(), clock.clone(), &settings.audit)?;
         let (follower, handle) = Follower::load(
             store.clone(),
             Arc::clone(&index),
@@ -246,10 +246,6 @@ impl Server {
             clock.clone(),
             metrics.gate.clone(),
         );
-        let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
-        let ops = Ops::of_node(store, clock.clone(), entropy.clone(), settings.secret_format, node);
-        let rekey = rekeyer::run(ops.clone(), Arc::clone(&index), background.flusher.clone());
-        background.tasks.spawn(REKEYER, async {
         let unrecorded = metrics.refusals_unrecorded.clone();
         let (refusals, recorder) = refusal::recording(store.clone(), Arc::clone(&index), clock.clone(), unrecorded);
         let gate = gate.reporting_to(refusals);
@@ -258,6 +254,10 @@ impl Server {
             record.await;
             Ok(())
         });
+        let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
+        let ops = Ops::of_node(store, clock.clone(), entropy.clone(), settings.secret_format, node);
+        let rekey = rekeyer::run(ops.clone(), Arc::clone(&index), background.flusher.clone());
+        background.tasks.spawn(REKEYER, async {
             rekey.await;
             Ok(())
         });
@@ -352,18 +352,18 @@ impl Background {
         let mut outcomes = vec![self.tasks.finish(MANAGEMENT, patience).await, self.tasks.finish(GATE, patience).await];
         self.flusher.cancel();
         outcomes.push(self.tasks.finish(FLUSHER, FINISH_TIMEOUT).await);
+        outcomes.push(self.tasks.finish(RECORDER, FINISH_TIMEOUT).await);
         outcomes.push(self.tasks.finish(SWEEPER, FINISH_TIMEOUT).await);
         outcomes.push(self.tasks.finish(REKEYER, FINISH_TIMEOUT).await);
         outcomes.push(self.tasks.finish(CENSUS, FINISH_TIMEOUT).await);
-        self.follower.cancel();
-        outcomes.push(self.tasks.finish(FOLLOWER, FINISH_TIMEOUT).await);
-        outcomes.push(self.tasks.finish(RECORDER, FINISH_TIMEOUT).await);
-        // It ends by itself now that nobody holds the store any more.
-        outcomes.push(self.tasks.finish(WRITER, FINISH_TIMEOUT).await);
-        outcomes.into_iter().collect()
         outcomes.push(self.tasks.finish(TRACES, FINISH_TIMEOUT).await);
         self.witness.cancel();
         outcomes.push(self.tasks.finish(WITNESS, FINISH_TIMEOUT).await);
+        self.follower.cancel();
+        outcomes.push(self.tasks.finish(FOLLOWER, FINISH_TIMEOUT).await);
+        // It ends by itself now that nobody holds the store any more.
+        outcomes.push(self.tasks.finish(WRITER, FINISH_TIMEOUT).await);
+        outcomes.into_iter().collect()
     }
 }
 

@@ -215,8 +215,8 @@ impl Surface {
 
     fn service(
         &self,
-    ) -> impl Service<
         peer: Option<IpAddr>,
+    ) -> impl Service<
         Request<Incoming>,
         Response = Response,
         Error = Infallible,

@@ -36,7 +36,7 @@ pub(crate) struct Server {
     pub(super) router: Router,
     pub(super) gate: Gate,
     recorder: Mutex<Recorder>,
-    pub(super) app: App,
+    pub(crate) app: App,
     flusher: (CancellationToken, JoinHandle<()>),
     follower: (CancellationToken, JoinHandle<()>),
     writer: JoinHandle<()>,
@@ -200,12 +200,12 @@ impl World {
         });
     }
 
-    /// Stops the server in order, as it does on a signal.
     /// Records what the gate has refused so far, as the server does every second.
     pub(crate) async fn record_refusals(&self) {
         self.server().recorder.lock().await.record().await;
     }
 
+    /// Stops the server in order, as it does on a signal.
     pub(crate) async fn stop(&mut self) {
         let server = self.server.take().expect("a server is running");
         for (stop, task) in [server.flusher, server.follower] {
