@@ -360,6 +360,18 @@ mod tests {
     }
 
     #[test]
+    fn the_gate_never_waits_for_room() {
+        let (waiting, _receiver) = mpsc::channel(2);
+        let refusals = Refusals { waiting, unrecorded: Counter::default() };
+        let who = Who::Claimed(ClientId::from_bytes([1; 16]));
+        let attempt = Attempt { who, reason: Reason::Invalid, address: None, at: Timestamp::from_secs(1) };
+        for _ in 0..5 {
+            refusals.add(attempt);
+        }
+        assert_eq!(refusals.unrecorded.get(), 3);
+    }
+
+    #[test]
     fn an_event_says_what_is_known() {
         let clock = Clock::Manual(ManualClock::new(Timestamp::from_secs(1_000)));
         let case = case(&Entropy::seeded(3));
@@ -367,7 +379,10 @@ mod tests {
         let (first_at, last_at) = (Timestamp::from_secs(1), Timestamp::from_secs(2));
         let count = Count { count: 3, first_at, last_at, told_at: None };
         let told = event(&(case, Source::Address([192, 0, 2, 1].into())), &count, clock.now());
-        assert_eq!((told.action, told.subject_kind, told.subject_id), ("service_token.refused", "service_token", id.to_string()));
+        assert_eq!(
+            (told.action, told.subject_kind, told.subject_id),
+            ("service_token.refused", "service_token", id.to_string())
+        );
         assert_eq!((told.account, told.at, told.address.as_deref()), (Some(account), clock.now(), Some("192.0.2.1")));
         assert_eq!((told.actor.kind, told.actor.id.as_str()), ("unknown", ""));
         let expected = json!({

@@ -56,8 +56,12 @@ pub async fn run(store: Store, clock: Clock, retention: Option<Retention>, stop:
             };
             match pruned {
                 Ok(0) => {}
-                Ok(pruned) => tracing::info!(pruned, "events of the audit log that are older than audit_retention are gone"),
-                Err(error) => tracing::warn!(error = %error, "the audit log could not be pruned; the next round tries again"),
+                Ok(pruned) => {
+                    tracing::info!(pruned, "events of the audit log that are older than audit_retention are gone")
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "the audit log could not be pruned; the next round tries again")
+                }
             }
         }
     }

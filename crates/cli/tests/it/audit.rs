@@ -165,7 +165,10 @@ fn an_export_is_checked_against_the_log() {
     assert!(outcome.stderr.contains("heads.jsonl, line 3: the audit log ended with event 4"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("its tail was cut off, or an older database was put back"), "{}", outcome.stderr);
     let verdict: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    assert_eq!((verdict["intact"].as_bool(), verdict["heads"]["contradicted"]["line"].as_u64()), (Some(false), Some(3)));
+    assert_eq!(
+        (verdict["intact"].as_bool(), verdict["heads"]["contradicted"]["line"].as_u64()),
+        (Some(false), Some(3))
+    );
     // A file that is none, one of which a part was changed, and none at all.
     let outcome = verify("{}\n");
     assert!(outcome.code == Some(1) && outcome.stderr.contains("line 1"), "{outcome:?}");
@@ -196,7 +199,10 @@ fn a_server_tells_of_heads_and_of_refused_attempts() {
     let counts: u64 = refused.as_array().unwrap().iter().map(|event| event["detail"]["count"].as_u64().unwrap()).sum();
     assert_eq!(counts, 3, "{refused}");
     assert_eq!(refused[0]["subject"]["id"], token["id"]);
-    assert_eq!((refused[0]["address"].as_str(), refused[0]["actor"]["kind"].as_str()), (Some("127.0.0.1"), Some("unknown")));
+    assert_eq!(
+        (refused[0]["address"].as_str(), refused[0]["actor"]["kind"].as_str()),
+        (Some("127.0.0.1"), Some("unknown"))
+    );
     assert!(!refused.to_string().contains("wrong"), "{refused}");
 
     let verify = ["audit", "verify", "--json", "--head-file", &heads];

@@ -309,9 +309,7 @@ async fn marks_tell_what_the_store_alone_does_not(world: World) {
     assert_eq!(verify(&[mark(11), beyond]).await, (1, 0, Some((1, 12, MarkProblem::Beyond))));
     // The tail is cut off, and the counter put back with it.
     world.sql("DELETE FROM audit_event WHERE seq > 8").await;
-    world
-        .sql("UPDATE revision SET audit_seq = 8, audit_mac = (SELECT mac FROM audit_event WHERE seq = 8)")
-        .await;
+    world.sql("UPDATE revision SET audit_seq = 8, audit_mac = (SELECT mac FROM audit_event WHERE seq = 8)").await;
     assert_eq!(verify(&[]).await, (0, 0, None));
     assert_eq!(verify(&[mark(8), mark(11)]).await, (1, 0, Some((1, 11, MarkProblem::Beyond))));
     // And the log goes on from there.

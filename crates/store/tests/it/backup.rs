@@ -380,7 +380,15 @@ async fn an_older_schema_is_brought_up_to_date_afterwards(world: World) {
     let store = initialised(&world).await;
     // A backup as the step before would have made it: fewer tables, fewer columns.
     let bytes = back_up(&store).await;
-    let new = ["agent", "agent_deployment", "admin_user_invite", "idempotent_answer", "api_token_count", "audit_anchor", "installation_key"];
+    let new = [
+        "agent",
+        "agent_deployment",
+        "admin_user_invite",
+        "idempotent_answer",
+        "api_token_count",
+        "audit_anchor",
+        "installation_key",
+    ];
     let columns = [
         ("installation", "signing_key_id"),
         ("revision", "key_before"),

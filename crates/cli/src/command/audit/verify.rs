@@ -98,7 +98,10 @@ fn show(verdict: &Verdict, output: &mut Output) -> io::Result<()> {
     if let Some(heads) = &verdict.heads {
         output.line(&format!("Heads that the log agrees with: {}", heads.confirmed))?;
         if heads.pruned > 0 {
-            output.line(&format!("Heads of events that were pruned since, of which nothing can be said: {}", heads.pruned))?;
+            output.line(&format!(
+                "Heads of events that were pruned since, of which nothing can be said: {}",
+                heads.pruned
+            ))?;
         }
     }
     Ok(())
