@@ -14,7 +14,7 @@ use countersign_store::{Node, NodeId, Store};
 use countersign_token::digest::KeyId;
 use countersign_token::feed::{Change, Freshness, Revision, Subject};
 use countersign_token::index::Index;
-use countersign_token::time::{Clock, Timestamp};
+use countersign_token::time::{BootTime, Clock, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,10 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// A node whose heartbeat has stood still this long has died without saying so, and is struck off the list.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// How often the log says how far loading has come, and how many changes are loaded between two looks at the clock.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+const LOOK_AT_CLOCK_AFTER: u64 = 1 << 16;
 
 /// What a node promises of the age of its knowledge.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +158,12 @@ impl Follower {
         let registration = registration(node, started_at, Revision::new(0), promise, keys.newest());
         store.register_node(&registration).await?;
         let noted = clock.boot();
-        let revision = store.load(&mut |change| index.apply(&change)).await?;
+        let mut progress = Progress { clock: &clock, loaded: 0, told_at: noted };
+        let mut take = |change| {
+            index.apply(&change);
+            progress.count();
+        };
+        let revision = store.load(&mut take).await?;
         store.heartbeat(node, revision).await?;
         freshness.renew(noted);
         let (applied, receiver) = watch::channel(revision);

@@ -190,7 +190,8 @@ impl Server {
         let witness = Witness::new(store.clone(), clock.clone(), &settings.audit)?;
         let max_staleness = installation.max_staleness;
         let promise = Promise { max_staleness, serves_stale: settings.stale == Stale::Serve };
-        let (follower, handle) = Follower::load(
+        tracing::info!(credentials, "loading the index");
+        let load = Follower::load(
             store.clone(),
             Arc::clone(&index),
             Arc::clone(&freshness),
@@ -485,3 +486,16 @@ impl Signals {
 async fn bind(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for the {what}"))
 }
+/// Awaits `load`, and answers on the management listener meanwhile that the server is not ready.
+async fn answering<T>(management: &http::Listener, load: impl Future<Output = T>) -> T {
+    let loaded = Stop::default();
+    let load = async {
+        let outcome = load.await;
+        loaded.request();
+        outcome
+    };
+    let options = http::Options { drain_timeout: Duration::from_secs(1), ..CONNECTION };
+    let answer = http::serve_meanwhile(management, management::router_while_loading(), options, &loaded);
+    tokio::join!(load, answer).0
+}
+

@@ -103,6 +103,12 @@ pub fn router(app: App) -> Router {
 async fn livez() -> &'static str {
     "ok\n"
 }
+/// What is served until the index is loaded: that the process lives, and that nothing else can be said yet.
+pub(crate) fn router_while_loading() -> Router {
+    let loading = (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "loading: the index is being read\n");
+    Router::new().route("/livez", get(livez)).fallback(async move || loading)
+}
+
 
 async fn readyz(State(app): State<App>) -> Response {
     if app.is_fresh() {

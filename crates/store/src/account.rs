@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::error::Error;
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Group, Tx};
 
@@ -80,7 +80,7 @@ async fn find(connection: &mut AnyConnection, id: &AccountId) -> Result<Option<A
 /// Every change of an account after `from`.
 pub(crate) const CHANGES: &str = "SELECT id, pfid, revision FROM account WHERE revision > $1 ORDER BY revision, id";
 
-pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
+pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let mut columns = Columns::of("account", row);
     let subject = Subject::Account { id: columns.parse()?, pfid: columns.parse()? };
     Ok(Change { revision: Revision::new(columns.int()?), subject })

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use crate::Page;
 use crate::error::Error;
 use crate::list::{ApiTokenColumn, Listed, Order, Source};
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Group, Tx};
 
@@ -103,7 +103,7 @@ pub(crate) const CHANGES: &str = concat!(feed_columns!(), " WHERE revision > $1 
 /// row through an index.
 pub(crate) const EVERYTHING: &str = concat!(feed_columns!(), " WHERE +deleted_at IS NULL AND ended_at IS NULL");
 
-pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
+pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let mut columns = Columns::of("api_token", row);
     let id = columns.parse()?;
     let account = columns.parse()?;

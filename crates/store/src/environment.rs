@@ -10,7 +10,7 @@ use crate::Page;
 use crate::agent_deployment::Ending;
 use crate::error::Error;
 use crate::list::{ListColumn, Listed, Order, Source};
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Group, Tx};
 
@@ -81,7 +81,7 @@ async fn find(
 pub(crate) const CHANGES: &str =
     "SELECT id, account_id, deleted_at, revision FROM environment WHERE revision > $1 ORDER BY revision, id";
 
-pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
+pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let mut columns = Columns::of("environment", row);
     let subject = Subject::Environment {
         id: columns.parse()?,

@@ -213,7 +213,12 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        let kind = Kind::of(&error);
+        Self::of(Kind::of(&error), error)
+    }
+}
+
+impl Error {
+    fn of(kind: Kind, error: sqlx::Error) -> Self {
         let source = Arc::new(error);
         match kind {
             Kind::Conflict => Self::Conflict { source },
@@ -222,6 +227,13 @@ impl From<sqlx::Error> for Error {
             Kind::Full => Self::Full { source: Source::Driver(source) },
             Kind::Other => Self::Database { source },
         }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let kind = error.sqlite_error().map_or(Kind::Other, |error| Kind::of_sqlite(error.extended_code));
+        Self::of(kind, sqlx::Error::AnyDriverError(Box::new(error)))
     }
 }
 

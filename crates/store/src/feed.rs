@@ -8,8 +8,10 @@ use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+use crate::database::Database;
+use crate::embedded;
 use crate::error::Error;
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Head, Tx};
 use crate::{account, api_token, environment, management_token, service_token, user, zone};
@@ -29,7 +31,7 @@ pub struct Feed {
 }
 
 /// Stands before every revision, for reading all that lives. (From revision 0 on, deletions are news.)
-const NOTHING: i64 = -1;
+pub(crate) const NOTHING: i64 = -1;
 
 impl Store {
     /// What has changed after `from`. Every change at or before the revision that it returns is in it.
@@ -75,17 +77,17 @@ impl Store {
         let mut push = |change| changes.push(change);
         let from = from.get();
         if from < head.horizon {
-            read_directory(&mut snapshot, NOTHING, &mut push).await?;
-            read_all_tokens(&mut snapshot, &mut push).await?;
+            read(&mut snapshot, &DIRECTORY, Some(NOTHING), &mut push).await?;
+            read(&mut snapshot, &TOKENS, None, &mut push).await?;
             return Ok(Feed { revision, changes, reload: true, keys: head.keys });
         }
         if head.directory > from {
-            read_directory(&mut snapshot, from, &mut push).await?;
+            read(&mut snapshot, &DIRECTORY, Some(from), &mut push).await?;
         }
         if head.service_token > from {
             let query = sqlx::query(service_token::CHANGES).bind(from);
             each(&mut snapshot, query, &mut |row| {
-                push(service_token::read_change(row)?);
+                push(service_token::read_change(row.into())?);
                 Ok(())
             })
             .await?;
@@ -93,7 +95,7 @@ impl Store {
         if head.api_token > from {
             let query = sqlx::query(api_token::CHANGES).bind(from);
             each(&mut snapshot, query, &mut |row| {
-                push(api_token::read_change(row)?);
+                push(api_token::read_change(row.into())?);
                 Ok(())
             })
             .await?;
@@ -107,11 +109,30 @@ impl Store {
     ///
     /// When the database can't be read. What was passed until then is not the whole.
     pub async fn load(&self, take: &mut (dyn FnMut(Change) + Send)) -> Result<Revision, Error> {
+        if let Database::Sqlite(path) = self.database() {
+            return embedded::load(path, take).await;
+        }
         let mut snapshot = self.snapshot().await?;
         let head = Head::read(&mut snapshot).await?;
-        read_directory(&mut snapshot, NOTHING, take).await?;
-        read_all_tokens(&mut snapshot, take).await?;
+        read(&mut snapshot, &DIRECTORY, Some(NOTHING), take).await?;
+        read(&mut snapshot, &TOKENS, None, take).await?;
         Ok(Revision::new(head.value))
+    }
+
+    /// About how many credentials [`load`](Self::load) passes on, without counting them. It is no less unless some come
+    /// meanwhile, and more by those that ended before they were deleted.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn count_credentials(&self) -> Result<u64, Error> {
+        let query = sqlx::query(
+            "SELECT CAST((SELECT COALESCE(SUM(live), 0) FROM service_token_count) \
+             + (SELECT COALESCE(SUM(live), 0) FROM api_token_count) \
+             + (SELECT COUNT(*) FROM management_token) AS BIGINT)",
+        );
+        let row = query.fetch_one(&mut *self.reader().await?).await?;
+        Columns::of("service_token_count", &row).count()
     }
 
     /// Removes the tombstones of what was deleted before `older_than`, and returns how many. A reader that has not come as
@@ -134,6 +155,29 @@ impl Store {
         Ok(swept)
     }
 }
+
+/// A statement that reads changes, and how.
+pub(crate) struct Statement {
+    pub(crate) sql: &'static str,
+    /// What a row makes complete: itself, or the change before it where one is made of several rows. The last one is
+    /// complete when no row comes any more.
+    pub(crate) read: fn(Row<'_>, &mut Option<Change>) -> Result<Option<Change>, Error>,
+}
+
+/// What tokens belong to, and who manages them: what has changed after `$1`.
+pub(crate) const DIRECTORY: [Statement; 5] = [
+    Statement { sql: account::CHANGES, read: |row, _| account::read_change(row).map(Some) },
+    Statement { sql: zone::CHANGES, read: |row, _| zone::read_change(row).map(Some) },
+    Statement { sql: environment::CHANGES, read: |row, _| environment::read_change(row).map(Some) },
+    Statement { sql: user::CHANGES, read: user::read_change },
+    Statement { sql: management_token::CHANGES, read: management_token::read_change },
+];
+
+/// All tokens that live.
+pub(crate) const TOKENS: [Statement; 2] = [
+    Statement { sql: service_token::EVERYTHING, read: |row, _| service_token::read_change(row).map(Some) },
+    Statement { sql: api_token::EVERYTHING, read: |row, _| api_token::read_change(row).map(Some) },
+];
 
 /// How the tombstones of a table are found and removed, some at a time so that the writer is never held for long.
 #[derive(Clone, Copy)]
@@ -202,54 +246,24 @@ impl Tombstones {
     }
 }
 
-async fn read_directory(
+/// Reads the statements' rows, all of one connection's moment.
+async fn read(
     connection: &mut AnyConnection,
-    from: i64,
+    statements: &[Statement],
+    from: Option<i64>,
     take: &mut (dyn FnMut(Change) + Send),
 ) -> Result<(), Error> {
-    type Read = fn(&AnyRow) -> Result<Change, Error>;
-    let one_row: [(&'static str, Read); 3] = [
-        (account::CHANGES, account::read_change),
-        (zone::CHANGES, zone::read_change),
-        (environment::CHANGES, environment::read_change),
-    ];
-    for (sql, read) in one_row {
-        each(connection, sqlx::query(sql).bind(from), &mut |row| {
-            take(read(row)?);
-            Ok(())
-        })
-        .await?;
-    }
-    type ReadInto = fn(&AnyRow, &mut Option<Change>) -> Result<Option<Change>, Error>;
-    let some_rows: [(&'static str, ReadInto); 2] =
-        [(user::CHANGES, user::read_change), (management_token::CHANGES, management_token::read_change)];
-    for (sql, read) in some_rows {
+    for Statement { sql, read } in statements {
+        let query = from.into_iter().fold(sqlx::query(*sql), sqlx::query::Query::bind);
         let mut last = None;
-        each(connection, sqlx::query(sql).bind(from), &mut |row| {
-            if let Some(complete) = read(row, &mut last)? {
-                take(complete);
-            }
+        each(connection, query, &mut |row| {
+            read(row.into(), &mut last)?.map(&mut *take);
             Ok(())
         })
         .await?;
-        if let Some(complete) = last {
-            take(complete);
-        }
+        last.map(&mut *take);
     }
     Ok(())
-}
-
-async fn read_all_tokens(connection: &mut AnyConnection, take: &mut (dyn FnMut(Change) + Send)) -> Result<(), Error> {
-    each(connection, sqlx::query(service_token::EVERYTHING), &mut |row| {
-        take(service_token::read_change(row)?);
-        Ok(())
-    })
-    .await?;
-    each(connection, sqlx::query(api_token::EVERYTHING), &mut |row| {
-        take(api_token::read_change(row)?);
-        Ok(())
-    })
-    .await
 }
 
 /// Passes each row of a query on as it comes, so that a large table is never in memory.

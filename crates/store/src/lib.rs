@@ -15,6 +15,7 @@ mod audit;
 pub mod backup;
 mod bulk;
 mod database;
+mod embedded;
 mod environment;
 mod error;
 mod feed;

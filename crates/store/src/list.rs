@@ -145,7 +145,11 @@ impl Store {
         let total = Columns::of(table, &row).count()?;
         let (limit, offset) = page.bounds();
         let (first, second) = (values.len() + 1, values.len() + 2);
-        let sql = format!("SELECT {columns}{living} ORDER BY {order} LIMIT ${first} OFFSET ${second}");
+        // What is passed over is looked at in the index alone, or sorted without the columns that nobody wants.
+        let sql = format!(
+            "SELECT {columns} FROM {table} WHERE id IN (SELECT id{living} ORDER BY {order} LIMIT ${first} OFFSET ${second}) \
+             ORDER BY {order}"
+        );
         let query = values.iter().cloned().fold(built(sql), Query::bind).bind(limit).bind(offset);
         let rows = query.fetch_all(&mut *snapshot).await?;
         Ok(Listed { rows: rows.iter().map(read).collect::<Result<_, _>>()?, total })

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::error::Error;
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Group, Tx};
 
@@ -119,7 +119,7 @@ pub(crate) const CHANGES: &str = "SELECT id, user_id, management_token.account_i
      ORDER BY revision, id, management_grant.account_id, permission";
 
 /// Reads the next row of [`CHANGES`] into `last`, and returns the change that is complete with that: another token's.
-pub(crate) fn read_change(row: &AnyRow, last: &mut Option<Change>) -> Result<Option<Change>, Error> {
+pub(crate) fn read_change(row: Row<'_>, last: &mut Option<Change>) -> Result<Option<Change>, Error> {
     let mut columns = Columns::of("management_token", row);
     let token: ManagementTokenId = columns.parse()?;
     let owner = read_owner(&mut columns)?;

@@ -5,24 +5,94 @@ use std::str::FromStr;
 
 use countersign_token::digest::{Digest, KeyId};
 use countersign_token::time::Timestamp;
+use rusqlite::types::ValueRef;
 use sqlx::any::AnyRow;
 use sqlx::{Column as _, Row as _};
 
 use crate::audit::ChainMac;
 use crate::error::Error;
 
+/// A row as one of the drivers hands it out.
+#[derive(Clone, Copy)]
+pub(crate) enum Row<'r> {
+    /// From the driver for both databases.
+    Any(&'r AnyRow),
+    /// From SQLite itself.
+    Embedded(&'r rusqlite::Row<'r>),
+}
+
+impl<'r> From<&'r AnyRow> for Row<'r> {
+    fn from(row: &'r AnyRow) -> Self {
+        Self::Any(row)
+    }
+}
+
+impl<'r> Row<'r> {
+    fn get<T>(self, index: usize) -> Result<T, String>
+    where
+        T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any> + Embedded<'r>,
+    {
+        match self {
+            Self::Any(row) => row.try_get(index).map_err(|error| error.to_string()),
+            Self::Embedded(row) => match row.get_ref(index) {
+                Ok(value) => T::of(value).ok_or_else(|| format!("it is of type {}", value.data_type())),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+
+    fn column_name(self, index: usize) -> Option<String> {
+        match self {
+            Self::Any(row) => row.columns().get(index).map(|column| column.name().to_owned()),
+            Self::Embedded(row) => row.as_ref().column_name(index).ok().map(str::to_owned),
+        }
+    }
+}
+
+/// What a value of SQLite's is read as; `None` if it is of another type.
+pub(crate) trait Embedded<'r>: Sized {
+    fn of(value: ValueRef<'r>) -> Option<Self>;
+}
+
+impl<'r> Embedded<'r> for &'r str {
+    fn of(value: ValueRef<'r>) -> Option<Self> {
+        value.as_str().ok()
+    }
+}
+
+impl Embedded<'_> for i64 {
+    fn of(value: ValueRef<'_>) -> Option<Self> {
+        value.as_i64().ok()
+    }
+}
+
+impl<'r> Embedded<'r> for &'r [u8] {
+    fn of(value: ValueRef<'r>) -> Option<Self> {
+        value.as_blob().ok()
+    }
+}
+
+impl<'r, T: Embedded<'r>> Embedded<'r> for Option<T> {
+    fn of(value: ValueRef<'r>) -> Option<Self> {
+        match value {
+            ValueRef::Null => Some(None),
+            value => T::of(value).map(Some),
+        }
+    }
+}
+
 /// A row of `table`, read from left to right. What can't be read is [`Error::Inconsistent`], which names the place.
 pub(crate) struct Columns<'r> {
     table: &'static str,
-    row: &'r AnyRow,
+    row: Row<'r>,
     /// The column that is the row's key.
     first: usize,
     next: usize,
 }
 
 impl<'r> Columns<'r> {
-    pub(crate) fn of(table: &'static str, row: &'r AnyRow) -> Self {
-        Self { table, row, first: 0, next: 0 }
+    pub(crate) fn of(table: &'static str, row: impl Into<Row<'r>>) -> Self {
+        Self { table, row: row.into(), first: 0, next: 0 }
     }
 
     /// Goes back by one column.
@@ -38,21 +108,21 @@ impl<'r> Columns<'r> {
     /// The error for the column that was read last.
     pub(crate) fn problem(&self, problem: impl Display) -> Error {
         let index = self.next.saturating_sub(1);
-        let column = self.row.columns().get(index).map_or_else(|| index.to_string(), |column| column.name().to_owned());
-        let key = match self.row.try_get::<&str, _>(self.first) {
+        let column = self.row.column_name(index).unwrap_or_else(|| index.to_string());
+        let key = match self.row.get::<&str>(self.first) {
             Ok(key) => key.to_owned(),
-            Err(_not_text) => self.row.try_get::<i64, _>(self.first).map(|key| key.to_string()).unwrap_or_default(),
+            Err(_not_text) => self.row.get::<i64>(self.first).map(|key| key.to_string()).unwrap_or_default(),
         };
         Error::Inconsistent { table: self.table, column, key, problem: problem.to_string() }
     }
 
     fn get<T>(&mut self) -> Result<T, Error>
     where
-        T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>,
+        T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any> + Embedded<'r>,
     {
         let index = self.next;
         self.next += 1;
-        self.row.try_get(index).map_err(|error| self.problem(error))
+        self.row.get(index).map_err(|error| self.problem(error))
     }
 
     pub(crate) fn text(&mut self) -> Result<&'r str, Error> {
@@ -142,6 +212,10 @@ impl<'r> Columns<'r> {
         }
     }
 
+    pub(crate) fn chain_mac(&mut self) -> Result<ChainMac, Error> {
+        self.digest().map(|bytes| ChainMac::from_bytes(*bytes.as_bytes()))
+    }
+
     /// A text that is a value of `T`.
     pub(crate) fn parse<T>(&mut self) -> Result<T, Error>
     where
@@ -164,10 +238,6 @@ impl<'r> Columns<'r> {
     /// A text that is a value of `T`, or empty for none.
     pub(crate) fn parse_unless_empty<T>(&mut self) -> Result<Option<T>, Error>
     where
-    pub(crate) fn chain_mac(&mut self) -> Result<ChainMac, Error> {
-        self.digest().map(|bytes| ChainMac::from_bytes(*bytes.as_bytes()))
-    }
-
         T: FromStr<Err: Display>,
     {
         match self.text()? {

@@ -16,7 +16,7 @@ use sqlx::query::Query;
 
 use crate::bulk::{Binding, Bulk};
 use crate::error::Error;
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Group, Tx, built, expect_rows, head_columns};
 
@@ -251,7 +251,7 @@ pub(crate) const HEAD_AND_CHANGES: &str = concat!(
 pub(crate) const EVERYTHING: &str =
     concat!("SELECT ", feed_columns!(), " FROM service_token WHERE +deleted_at IS NULL");
 
-pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
+pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     read_change_columns(Columns::of("service_token", row))
 }
 

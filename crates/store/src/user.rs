@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use crate::Page;
 use crate::error::Error;
 use crate::list::{ListColumn, Listed, Order, Source};
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Group, Tx};
 
@@ -137,7 +137,7 @@ pub(crate) const CHANGES: &str = "SELECT app_user.id, email_folded, key_digest, 
      WHERE revision > $1 ORDER BY revision, app_user.id, account_id";
 
 /// Reads the next row of [`CHANGES`] into `last`, and returns the change that is complete with that: another user's.
-pub(crate) fn read_change(row: &AnyRow, last: &mut Option<Change>) -> Result<Option<Change>, Error> {
+pub(crate) fn read_change(row: Row<'_>, last: &mut Option<Change>) -> Result<Option<Change>, Error> {
     let mut columns = Columns::of("app_user", row);
     let user: UserId = columns.parse()?;
     let email = columns.text()?.to_owned();

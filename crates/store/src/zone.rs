@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::error::Error;
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Group, Tx};
 
@@ -61,7 +61,7 @@ fn read(row: &AnyRow) -> Result<Zone, Error> {
 /// Every change of a zone after `from`.
 pub(crate) const CHANGES: &str = "SELECT id, account_id, revision FROM zone WHERE revision > $1 ORDER BY revision, id";
 
-pub(crate) fn read_change(row: &AnyRow) -> Result<Change, Error> {
+pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let mut columns = Columns::of("zone", row);
     let subject = Subject::Zone { id: columns.parse()?, account: columns.parse()? };
     Ok(Change { revision: Revision::new(columns.int()?), subject })

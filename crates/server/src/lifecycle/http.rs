@@ -188,9 +188,31 @@ pub(super) async fn serve(
     stop: Stop,
     accept_errors: Counter,
 ) -> anyhow::Result<()> {
-    let Listener { tcp, tls, room } = listener;
-    let http = Http::new(options, stop.clone());
     let connections = TaskTracker::new();
+    answer(&listener, router, options, &stop, &accept_errors, &connections).await;
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+/// The same for a while: the listener stays open.
+pub(super) async fn serve_meanwhile(listener: &Listener, router: Router, options: Options, stop: &Stop) {
+    let connections = TaskTracker::new();
+    answer(listener, router, options, stop, &Counter::default(), &connections).await;
+    connections.close();
+    connections.wait().await;
+}
+
+async fn answer(
+    Listener { tcp, tls, room }: &Listener,
+    router: Router,
+    options: Options,
+    stop: &Stop,
+    accept_errors: &Counter,
+    connections: &TaskTracker,
+) {
+    let http = Http::new(options, stop.clone());
     accept_all(
         |cx| tcp.poll_accept(cx),
         |(stream, peer), place| {
@@ -217,13 +239,9 @@ pub(super) async fn serve(
                 }
             });
         },
-        &room,
-        &stop,
-        &accept_errors,
+        room,
+        stop,
+        accept_errors,
     )
     .await;
-    drop(tcp);
-    connections.close();
-    connections.wait().await;
-    Ok(())
 }
