@@ -162,6 +162,10 @@ struct Logging {
     /// [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// Collector that gets traces of management requests by OTLP over HTTP, such as http://localhost:4318 [env:
+    /// COUNTERSIGN_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
 }
 
 impl Serving {
@@ -207,6 +211,7 @@ impl Serving {
             audit_head_interval: self.audit.audit_head_interval,
             log_format: self.logging.log_format.map(Into::into),
             log_level: self.logging.log_level.or_else(rust_log),
+            otlp_endpoint: self.logging.otlp_endpoint,
             ..Overrides::default()
         };
         (self.place, rest)

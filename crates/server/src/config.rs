@@ -25,7 +25,7 @@ use crate::post;
 const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// Every key, in the order of the default file. A key is also `COUNTERSIGN_<KEY>` in the environment.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "data_dir",
     "database_url",
     "installation_key_file",
@@ -49,6 +49,7 @@ const KEYS: [&str; 23] = [
     "audit_head_interval",
     "log_format",
     "log_level",
+    "otlp_endpoint",
 ];
 
 /// Less is a slip: the log is for those who ask later.
@@ -96,6 +97,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// A level, or a filter as in `RUST_LOG`.
     pub log_level: String,
+    /// The collector that gets traces of management requests; `None` for none.
+    pub otlp_endpoint: Option<Uri>,
 }
 
 /// How long the audit log is kept, and who is told of its head.
@@ -211,6 +214,8 @@ pub struct Overrides {
     pub log_format: Option<LogFormat>,
     /// See [`Settings::log_level`].
     pub log_level: Option<String>,
+    /// See [`Settings::otlp_endpoint`].
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Settings {
@@ -286,6 +291,7 @@ impl Overrides {
             audit_head_interval: self.audit_head_interval.or(below.audit_head_interval),
             log_format: self.log_format.or(below.log_format),
             log_level: self.log_level.or(below.log_level),
+            otlp_endpoint: self.otlp_endpoint.or(below.otlp_endpoint),
         }
     }
 
@@ -336,6 +342,7 @@ impl Overrides {
             },
             log_format: self.log_format.context("log_format is not set")?,
             log_level: self.log_level.context("log_level is not set")?,
+            otlp_endpoint: self.otlp_endpoint.map(parse_url).transpose().context("otlp_endpoint is wrong")?,
         })
     }
 }
@@ -499,6 +506,7 @@ mod tests {
         check("COUNTERSIGN_AUDIT_HEAD_URL", "log.internal", "audit_head_url is wrong");
         check("COUNTERSIGN_AUDIT_HEAD_URL", "https://u:s3cret@log.internal/", "audit_head_url is wrong");
         check("COUNTERSIGN_DATABASE_URL", "mysql://u:s3cret@h/d", "database_url");
+        check("COUNTERSIGN_OTLP_ENDPOINT", "https://u:s3cret@collector/", "otlp_endpoint is wrong");
         check("COUNTERSIGN_INSTALLATION_KEY", "s3cret", "COUNTERSIGN_INSTALLATION_KEY");
         let missing = Settings::load(Overrides::default(), Some(Path::new("/nowhere/c.toml")), &nowhere);
         assert!(format!("{:#}", missing.expect_err("no file")).contains("/nowhere/c.toml"));

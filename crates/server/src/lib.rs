@@ -30,6 +30,7 @@ pub mod rekeyer;
 pub mod sweeper;
 mod throttle;
 pub mod tls;
+pub mod trace;
 mod urlencoded;
 pub mod witness;
 

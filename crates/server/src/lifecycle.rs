@@ -286,6 +286,7 @@ impl Server {
             clock,
             entropy,
             limits: Arc::new(Limits::new(settings.rate_limit, settings.failure_limit)),
+            tracer,
             public_url,
         });
 

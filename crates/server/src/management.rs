@@ -30,6 +30,7 @@ use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::prefactor;
+use crate::trace::Tracer;
 
 /// What the management listener's handlers share.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct App {
     pub entropy: Entropy,
     /// How much a caller may ask, and an address may guess.
     pub limits: Arc<Limits>,
+    /// Where spans are left; `None` if no collector is named.
+    pub tracer: Option<Tracer>,
     /// The address under which clients reach this server, without a slash at its end; `None` if it was not configured.
     pub public_url: Option<Arc<str>>,
 }
@@ -139,50 +142,6 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) {
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("a panic without words");
     tracing::error!(panic = words, "a handler panicked");
-}
-
-/// Gives every request an id, every answer its headers, and the log one line.
-async fn accompany(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let started = app.clock.boot();
-    let id = request
-        .headers()
-        .get(&REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .filter(|id| is_request_id(id))
-        .map_or_else(|| new_request_id(&app.entropy), str::to_owned);
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let method = request.method().clone();
-    let path = connect::logged_path(request.uri().path()).to_owned();
-    let peer = request.extensions().get::<Peer>().copied();
-
-    let mut response = next.run(request).instrument(tracing::info_span!("request", request.id = %id)).await;
-
-    if let Ok(value) = HeaderValue::try_from(id.as_str()) {
-        response.headers_mut().insert(REQUEST_ID, value.clone());
-        response.headers_mut().insert(RAY, value);
-    }
-    let status = response.status();
-    app.metrics.count_management(status);
-    let duration = app.clock.boot().duration_since(started);
-    tracing::info!(
-        request.id = %id,
-        peer = peer.map(|Peer(address)| tracing::field::display(address)),
-        method = %method,
-        path = %path,
-        status = status.as_u16(),
-        duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-        "request"
-    );
-    response
-}
-
-/// 1 to 128 characters that are safe in a log and in a header.
-fn is_request_id(id: &str) -> bool {
-    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
-
-fn new_request_id(entropy: &Entropy) -> String {
-    entropy.bytes::<8>().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl<S: Sync> FromRequestParts<S> for Origin {

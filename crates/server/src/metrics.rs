@@ -48,6 +48,8 @@ pub struct Metrics {
     pub refusals_unrecorded: Counter,
     /// Connections that could not be accepted, because of a limit of the process or the machine.
     pub accept_errors: Counter,
+    /// Spans that no collector has taken.
+    pub spans_lost: Counter,
 }
 
 /// Where the gauges are read.
@@ -115,9 +117,20 @@ impl Metrics {
         registry.register("gate_refusals_unrecorded", help, refusals_unrecorded.clone());
         let accept_errors = Counter::default();
         registry.register("accept_errors", "Connections that could not be accepted", accept_errors.clone());
+        let spans_lost = Counter::default();
+        registry.register("spans_lost", "Spans of traces that no collector has taken", spans_lost.clone());
         let collectors: [Box<dyn Collector>; 2] = [Box::new(Writer(sources.store.clone())), Box::new(State(sources))];
         collectors.into_iter().for_each(|collector| registry.register_collector(collector));
-        Self { registry: root, gate, requests, durations, management_panics, refusals_unrecorded, accept_errors }
+        Self {
+            registry: root,
+            gate,
+            requests,
+            durations,
+            management_panics,
+            refusals_unrecorded,
+            accept_errors,
+            spans_lost,
+        }
     }
 
     /// Counts one answer of the management API. `route` is a template, never a path: there are few.

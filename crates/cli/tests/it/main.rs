@@ -24,6 +24,7 @@ mod help;
 mod import;
 mod init;
 mod quickstart;
+mod request_log;
 mod serve;
 mod service_token;
 mod signing_key;

@@ -138,12 +138,17 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Response {
 
 /// Gives back the request's id if it has a well-formed one. The gate never makes one.
 pub(super) fn keep_request_id(request: &HeaderMap, response: &mut HeaderMap) {
-    if let Some(id) = request.get(&REQUEST_ID)
-        && (1..=128).contains(&id.len())
-        && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
-    {
+    if let Some(id) = request_id(request) {
         response.insert(REQUEST_ID.clone(), id.clone());
     }
+}
+
+/// A request's id, if it has a well-formed one.
+pub(super) fn request_id(request: &HeaderMap) -> Option<&HeaderValue> {
+    let id = request.get(&REQUEST_ID)?;
+    let well_formed = (1..=128).contains(&id.len())
+        && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte));
+    well_formed.then_some(id)
 }
 
 fn status(refusal: Refusal) -> StatusCode {

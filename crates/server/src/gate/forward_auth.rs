@@ -34,6 +34,19 @@ fn verify(gate: &Gate, peer: Option<IpAddr>, query: &str, headers: &HeaderMap) -
     };
     let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let presented = Presented::from_headers(fields, single_header.as_deref());
-    let answer: Answer = gate.check(&presented, &demand, peer);
+    let answer = gate.check(&presented, &demand, peer);
+    if let Answer::Refuse(refusal) = answer {
+        log(refusal, peer, headers);
+    }
     answer::render(gate, &answer)
+}
+
+/// For operators who look for the one who is refused. Whoever does not costs a look at one flag.
+fn log(refusal: Refusal, peer: Option<IpAddr>, headers: &HeaderMap) {
+    tracing::debug!(
+        reason = refusal.as_str(),
+        request.id = answer::request_id(headers).and_then(|id| id.to_str().ok()),
+        address = peer.map(tracing::field::display),
+        "refused"
+    );
 }

@@ -18,6 +18,7 @@ use crate::ops::{Initialised, NewInstallation};
 mod limits;
 mod metrics;
 mod tls;
+mod traces;
 
 /// A directory, and what a server on it is told.
 struct Home {

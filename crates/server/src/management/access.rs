@@ -11,13 +11,14 @@ use axum::response::Response;
 use countersign_store::AuditActor;
 use countersign_token::entropy::Entropy;
 use countersign_token::id::AccountId;
-use http::{Extensions, HeaderName, HeaderValue};
+use http::{Extensions, HeaderName, HeaderValue, Method};
 
 use tracing::Instrument as _;
 
 use super::{App, Peer};
 use crate::caller::Caller;
 use crate::connect;
+use crate::trace::Attribute;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -109,7 +110,12 @@ pub(super) async fn accompany(State(app): State<App>, mut request: Request, next
     let path = logged_path(request.uri().path());
     let peer = request.extensions().get::<Peer>().copied();
 
-    let mut response = next.run(request).instrument(tracing::info_span!("request", request.id = %id)).await;
+    let trace = app.tracer.as_ref().and_then(|tracer| tracer.begin(request.headers()));
+    let answer = next.run(request).instrument(tracing::info_span!("request", request.id = %id));
+    let mut response = match &trace {
+        Some(trace) => trace.run(answer).await,
+        None => answer.await,
+    };
 
     if let Ok(value) = HeaderValue::try_from(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value.clone());
@@ -137,7 +143,31 @@ pub(super) async fn accompany(State(app): State<App>, mut request: Request, next
         address = peer.map(|Peer(address)| tracing::field::display(address.ip())),
         "request"
     );
+    if let Some(trace) = trace {
+        let method = traced_method(&method);
+        let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
+        let known = [
+            ("http.route", route.map(str::to_owned)),
+            ("caller.kind", caller.map(|caller| caller.kind.to_owned())),
+            ("caller.id", caller.map(|caller| caller.id.clone())),
+            ("account.id", notes.account.get().map(ToString::to_string)),
+        ];
+        let mut attributes = vec![
+            ("http.request.method", Attribute::Text(method.to_owned())),
+            ("http.response.status_code", Attribute::Number(status.as_u16().into())),
+            ("request.id", Attribute::Text(id)),
+        ];
+        attributes.extend(known.into_iter().filter_map(|(key, value)| Some((key, Attribute::Text(value?)))));
+        trace.end(name, attributes, status.is_server_error());
+    }
     response
+}
+
+/// Anybody can make up methods: all that are not in the standard have one name.
+fn traced_method(method: &Method) -> &str {
+    let standard =
+        [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::HEAD, Method::OPTIONS];
+    if standard.contains(method) { method.as_str() } else { "_OTHER" }
 }
 
 /// The begin of a path, as the log may show it.

@@ -8,6 +8,7 @@ use countersign_token::feed::Revision;
 use super::{Error, Ops, Seat};
 use crate::follower;
 use crate::propagation::{self, Propagation, Watched};
+use crate::trace;
 
 /// The effect of a change after which nothing is refused that was admitted before.
 pub(super) fn gives<T>(_: &T) -> bool {
@@ -49,7 +50,7 @@ impl Ops {
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, Error>> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        match self.store.write(job).await {
+        match trace::within("store.commit", self.store.write(job)).await {
             Ok(Written { value, revision: Some(revision) }) => {
                 let takes_away = effect(&value);
                 Ok((value, self.in_force(revision, takes_away).await))
@@ -69,11 +70,11 @@ impl Ops {
     async fn in_force(&self, revision: Revision, takes_away: bool) -> Option<Propagation> {
         match &self.seat {
             Seat::Node(node) => {
-                node.follower.reach(revision).await;
+                trace::within("feed.reach", node.follower.reach(revision)).await;
                 if !takes_away {
                     return None;
                 }
-                Some(self.settle(Some(&node.follower), revision).await)
+                Some(trace::within("propagation", self.settle(Some(&node.follower), revision)).await)
             }
             Seat::Outside => Some(self.settle(None, revision).await),
         }

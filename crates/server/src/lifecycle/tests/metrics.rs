@@ -86,6 +86,7 @@ async fn the_page_and_a_server_name_the_same_metrics() {
     };
     assert_eq!(ask("gate", &format!("/verify?account_id={}", made.account.id)).await.0, 401);
     assert_eq!(ask("management", "/client/v4/accounts").await.0, 400);
+    assert_eq!(ask("management", "/api/v1/nowhere/at/all").await.0, 404);
     TcpStream::connect(serving.address("gate")).await.unwrap().write_all(b"no TLS at all\r\n\r\n").await.unwrap();
     let mut text = String::new();
     let counted = async {
@@ -115,6 +116,7 @@ async fn the_page_and_a_server_name_the_same_metrics() {
         "countersign_gate_decisions_total{outcome=\"refuse\",reason=\"missing\"} 1",
         "countersign_gate_duration_seconds_count 1",
         "countersign_management_requests_total{api=\"cloudflare\",route=\"/client/v4/accounts\",status=\"4xx\"} 1",
+        "countersign_management_requests_total{api=\"prefactor\",route=\"none\",status=\"4xx\"} 1",
         "countersign_management_duration_seconds_count{api=\"cloudflare\",status=\"4xx\"} 1",
         "countersign_tokens{kind=\"management_token\",state=\"active\"} 1",
         "countersign_tokens{kind=\"api_token\",state=\"active\"} 1",

@@ -187,6 +187,7 @@ impl World {
             clock,
             entropy: Entropy::seeded(5),
             limits: Arc::default(),
+            tracer: None,
             public_url: None,
         };
         self.server = Some(Server {
