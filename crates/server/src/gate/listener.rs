@@ -16,7 +16,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -205,7 +205,8 @@ struct Surface {
 impl Surface {
     fn new(gate: Arc<Gate>, options: http::Options, stop: Stop) -> Self {
         let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(options.head_timeout);
+        // `Patient` sees to it, without a timer for each request.
+        http1.header_read_timeout(None);
         http1.max_header_size(HEAD_MAX as usize).max_buf_size(HEAD_MAX as usize);
         // Answers are small and in one piece.
         http1.writev(false);
@@ -259,7 +260,7 @@ impl Surface {
             // Nothing was answered: it begins again in the other protocol.
             Err(error) if error.is_parse_version_h2() => {
                 let Parts { io, read_buf, .. } = connection.into_parts();
-                let (reader, writer) = tokio::io::split(io.into_inner());
+                let (reader, writer) = tokio::io::split(io.into_inner().unasked());
                 let io = tokio::io::join(Cursor::new(read_buf).chain(reader), writer);
                 Box::pin(self.http.serve(io, self.service(peer))).await;
             }
