@@ -179,6 +179,9 @@ struct Encoded<'n>(&'n str);
 impl fmt::Display for Encoded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+        if self.0.len() <= NAME_MAX && self.0.bytes().all(is_plain) {
+            return f.write_str(self.0);
+        }
         let mut room = NAME_MAX;
         for character in self.0.chars() {
             let utf8 = &mut [0; 4];
