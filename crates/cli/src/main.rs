@@ -22,6 +22,7 @@ use crate::output::Style;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    countersign_server::lifecycle::without_huge_pages();
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => return explain_usage(&error),

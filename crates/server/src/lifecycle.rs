@@ -40,6 +40,7 @@ pub(crate) mod accept;
 mod descriptors;
 pub(crate) mod http;
 mod lock;
+mod memory;
 mod open;
 pub(crate) mod patience;
 mod restore;
@@ -49,6 +50,7 @@ mod tasks;
 mod tests;
 pub(crate) mod unix;
 
+pub use self::memory::without_huge_pages;
 pub use self::open::{Opened, create_store, open_reader, open_store};
 pub use self::restore::{RestoredStore, restore_store};
 
@@ -182,6 +184,7 @@ impl Server {
         };
 
         let credentials = store.count_credentials().await?;
+        memory::make_room_for(credentials);
         memory::make_room_for(credentials);
         let capacity = usize::try_from(credentials).unwrap_or(usize::MAX);
         let index = Arc::new(Index::with_capacity(store.keys().current().digest_key(), &entropy, capacity));
