@@ -16,6 +16,7 @@ use crate::config::Overrides;
 use crate::ops::{Initialised, NewInstallation};
 
 mod limits;
+mod loading;
 mod metrics;
 mod tls;
 mod traces;
