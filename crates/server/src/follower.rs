@@ -165,7 +165,6 @@ impl Follower {
         };
         let revision = store.load(&mut take).await?;
         store.heartbeat(node, revision).await?;
-        freshness.renew(noted);
         let (applied, receiver) = watch::channel(revision);
         let wake = Arc::new(Notify::new());
         let watched = Watched::default();
@@ -186,6 +185,9 @@ impl Follower {
             failing: false,
             mute: false,
         };
+        // Another key may have become the current one since the store was opened.
+        follower.poll().await?;
+        follower.freshness.renew(noted);
         Ok((follower, handle))
     }
 
