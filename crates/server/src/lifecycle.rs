@@ -185,7 +185,6 @@ impl Server {
 
         let credentials = store.count_credentials().await?;
         memory::make_room_for(credentials);
-        memory::make_room_for(credentials);
         let capacity = usize::try_from(credentials).unwrap_or(usize::MAX);
         let index = Arc::new(Index::with_capacity(store.keys().current().digest_key(), &entropy, capacity));
         let freshness = Arc::new(Freshness::new(clock.boot()));
