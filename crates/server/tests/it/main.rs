@@ -23,6 +23,7 @@ mod hostile;
 mod idempotency;
 mod identity;
 mod import;
+mod installation_key;
 mod list;
 mod outage;
 mod paging;
