@@ -25,9 +25,8 @@ pub struct KeyRecord {
 }
 
 async fn list(connection: &mut AnyConnection) -> Result<Vec<KeyRecord>, Error> {
-    let query = sqlx::query(
-        "SELECT id, check_value, prepared_at, current_at, retired_at FROM installation_key ORDER BY id",
-    );
+    let query =
+        sqlx::query("SELECT id, check_value, prepared_at, current_at, retired_at FROM installation_key ORDER BY id");
     let rows = query.fetch_all(connection).await?;
     rows.iter()
         .map(|row| {

@@ -93,24 +93,13 @@ macro_rules! step {
         Step {
             group: Group::$group,
             find: concat!("SELECT COUNT(*) FROM ", $table, " WHERE id = $1 AND ", $condition),
-            update: concat!(
-                "UPDATE ",
-                $table,
-                " SET revision = $5, ",
-                $set,
-                " WHERE id = $1 AND ",
-                $condition
-            ),
+            update: concat!("UPDATE ", $table, " SET revision = $5, ", $set, " WHERE id = $1 AND ", $condition),
         }
     };
 }
 
-const CURRENT: Step = step!(
-    ServiceToken,
-    "service_token",
-    "digest = $3, digest_key = $4",
-    "digest = $2 AND deleted_at IS NULL"
-);
+const CURRENT: Step =
+    step!(ServiceToken, "service_token", "digest = $3, digest_key = $4", "digest = $2 AND deleted_at IS NULL");
 const PREVIOUS: Step = step!(
     ServiceToken,
     "service_token",
@@ -158,8 +147,7 @@ impl Store {
             ("management_token", MANAGEMENT_TOKENS),
             ("user", USERS),
         ] {
-            let query =
-                sqlx::query(sql).bind(i64::from(key.get())).bind(now.as_micros()).bind(i64::from(limit));
+            let query = sqlx::query(sql).bind(i64::from(key.get())).bind(now.as_micros()).bind(i64::from(limit));
             for row in query.fetch_all(&mut *snapshot).await? {
                 let mut columns = Columns::of("installation_key", &row);
                 holders.push(Holder {

@@ -54,7 +54,9 @@ impl Keys {
         let before = ring.live();
         ring.adopt(live, found)?;
         if before != live && !self.tell_index() {
-            tracing::error!("this server has seen too many changes of the installation key, and goes stale: restart it");
+            tracing::error!(
+                "this server has seen too many changes of the installation key, and goes stale: restart it"
+            );
             self.is_full = true;
             return Err(NoKey(live.current).into());
         }

@@ -35,8 +35,7 @@ impl Ops {
     async fn rekey_batch(&self, batch: Vec<OldDigest>) -> Result<u64, Error> {
         let server = AuditActor { kind: "server", id: String::new() };
         let key = self.keys().live().current.to_string();
-        let event =
-            self.event(&server, "installation_key.rekey", ("installation_key", key), None, &Origin::default());
+        let event = self.event(&server, "installation_key.rekey", ("installation_key", key), None, &Origin::default());
         let batch = Arc::new(batch);
         let (changed, _) = self
             .commit(gives, move |tx| {
