@@ -1,399 +1,41 @@
 """nginx with the documented configuration in front of a real application, asking a live gate."""
 
-import datetime
-import http.client
-import json
+import contextlib
 import pathlib
-import shutil
-import signal
 import sys
-import time
-import unittest
-import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import behind
 import live
-import report
-from load import Load, change
-from proxy import Application, Certificates, Nginx, StandIn
-from wire import PATIENCE, Client, credentials
-
-IDENTITY = ("Countersign-Kind", "Countersign-Token-Id", "Countersign-Token-Name", "Countersign-Client-Id",
-            "Countersign-Account-Id", "Countersign-Zone-Id", "Countersign-Environment-Id")
-NEVER_PASSED = ("Countersign-Reason", "Cf-Access-Jwt-Assertion", "CF-Access-Client-Id", "CF-Access-Client-Secret")
-ADMITTED = (200, None)
-UNAVAILABLE = 503
+from behind import Admission, Behind, GateDown, Refusal, UnderLoad
+from proxy import Certificates, Nginx
+from wire import Client, credentials
 
 
-class Behind(unittest.TestCase):
-    """One nginx for the class, one connection for the test."""
-
-    server = None
-    application = None
-
-    @classmethod
-    def gate(cls):
-        """The gate's address in nginx's words."""
-        raise NotImplementedError
-
-    @classmethod
-    def encryption(cls):
-        """nginx's lines for TLS to the gate, if it is spoken."""
-        return None
-
-    @classmethod
-    def setUpClass(cls):
-        cls.account_id = cls.server.installation["account"]["id"]
-        cls.nginx = Nginx(cls.gate(), cls.application.address, cls.account_id, cls.encryption())
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.nginx.close()
-
-    def setUp(self):
-        self.client = Client(self.nginx.port)
-        self.addCleanup(self.client.close)
-
-    def api(self, method, path, body=None, scope=None):
-        """One call of the management API, which must succeed."""
-        management = urllib.parse.urlsplit(self.server.management)
-        connection = http.client.HTTPConnection(management.hostname, management.port, timeout=PATIENCE)
-        try:
-            connection.request(
-                method, f"/client/v4/{scope or 'accounts/' + self.account_id}/access/service_tokens{path}",
-                json.dumps(body) if body is not None else None,
-                {"X-Auth-Email": self.server.installation["user"]["email"],
-                 "X-Auth-Key": self.server.installation["user"]["api_key"]})
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        finally:
-            connection.close()
-        self.assertIn(response.status, (200, 201), answer)
-        return answer["result"]
-
-    def create(self, scope=None, **fields):
-        return self.api("POST", "", {"name": self._testMethodName, **fields}, scope)
-
-    def update(self, token, **fields):
-        return self.api("PUT", f"/{token['id']}", fields)
-
-    def ask(self, pair, **request):
-        return self.client.request(credentials(pair), **request)
-
-    def refused(self, headers, status, reason):
-        """Refused by nginx with the gate's words, and the application heard nothing of it."""
-        reached = self.application.reached
-        answer = self.client.request(headers)
-        self.assertEqual((answer.status, answer.reason), (status, reason))
-        self.assertEqual("WWW-Authenticate" in answer.headers, status == 401)
-        self.assertEqual(self.application.reached, reached)
-
-    def judged(self, load, first, changes, least):
-        """Every answer was right, and each state was seen without doubt often enough to mean something."""
-        wrong, certain = load.judge(first, changes)
-        self.assertEqual(wrong, [])
-        for count in certain:
-            self.assertGreaterEqual(count, least)
+class BehindNginx(Behind):
+    proxy_class = Nginx
 
 
-class Admission:
-    """What reaches the application, and what does not."""
-
-    def test_admitted_with_the_tokens_identity(self):
-        token = self.create(name="nämed 100%")
-        answer = self.ask(token)
-        self.assertEqual(answer.status, 200)
-        seen = answer.seen()
-        self.assertEqual(seen["countersign-kind"], ["service_token"])
-        self.assertEqual(seen["countersign-token-id"], [token["id"]])
-        self.assertEqual(seen["countersign-token-name"], ["n%C3%A4med%20100%25"])
-        self.assertEqual(seen["countersign-client-id"], [token["client_id"]])
-        self.assertEqual(seen["countersign-account-id"], [self.account_id])
-        self.assertNotIn("countersign-zone-id", seen)
-        self.assertNotIn("countersign-environment-id", seen)
-        for name in NEVER_PASSED:
-            self.assertNotIn(name.lower(), seen)
-        self.assertNotIn(token["client_secret"].encode(), answer.body)
-
-    def test_a_zones_token_brings_its_zone(self):
-        zone_id = self.server.installation["zone"]["id"]
-        token = self.create(scope=f"zones/{zone_id}")
-        seen = self.ask(token).seen()
-        self.assertEqual(seen["countersign-zone-id"], [zone_id])
-        self.assertEqual(seen["countersign-account-id"], [self.account_id])
-
-    def test_a_bearer_is_judged_and_kept_back(self):
-        bearer = self.server.installation["account_token"]
-        answer = self.client.request([("Authorization", f"Bearer {bearer}")])
-        self.assertEqual(answer.status, 200)
-        seen = answer.seen()
-        self.assertEqual(seen["countersign-kind"], ["api_token"])
-        self.assertEqual(seen["countersign-account-id"], [self.server.installation["account"]["pfid"]])
-        self.assertNotIn("countersign-client-id", seen)
-        self.assertNotIn("authorization", seen)
-        self.assertNotIn(bearer.encode(), answer.body)
-
-    def test_authorization_beside_a_pair_is_the_applications(self):
+class OverTcp(Admission, Refusal, UnderLoad, GateDown, BehindNginx):
+    def test_the_gates_own_location_is_out_of_reach(self):
         token = self.create()
-        for value in ("Basic dXNlcjpwYXNz", "Bearer for-the-application"):
-            seen = self.client.request([*credentials(token), ("Authorization", value)]).seen()
-            self.assertEqual(seen["authorization"], [value])
-            self.assertEqual(seen["countersign-token-id"], [token["id"]])
-
-    def test_header_names_in_any_case(self):
-        token = self.create()
-        for write in (str.lower, str.upper):
-            headers = [(write(name), value) for name, value in credentials(token)]
-            self.assertEqual(self.client.request(headers).status, 200)
-
-    def test_spoofed_headers_never_arrive(self):
-        token = self.create()
-        spoofed = "11111111-1111-4111-8111-111111111111"
-        headers = credentials(token)
-        for name in (*IDENTITY, "Countersign-Reason", "Cf-Access-Jwt-Assertion"):
-            # Twice, in another case, and in the form that CGI-like servers take for the same name.
-            headers += [(name, spoofed), (name.upper(), spoofed), (name.lower(), spoofed), (name.replace("-", "_"), spoofed)]
-        answer = self.client.request(headers)
-        self.assertEqual(answer.status, 200)
-        self.assertNotIn(spoofed.encode(), answer.body)
-        seen = answer.seen()
-        self.assertEqual(seen["countersign-token-id"], [token["id"]])
-        self.assertEqual(seen["countersign-account-id"], [self.account_id])
-        self.assertEqual({name for name in seen if name.startswith("countersign")},
-                         {"countersign-kind", "countersign-token-id", "countersign-token-name", "countersign-client-id",
-                          "countersign-account-id"})
-        self.assertNotIn("cf-access-jwt-assertion", seen)
-
-    def test_spoofed_headers_admit_nobody(self):
-        headers = [(name, "11111111-1111-4111-8111-111111111111") for name in IDENTITY]
-        self.refused(headers, 401, "missing")
-        self.refused([*headers, ("Cf-Access-Jwt-Assertion", "e30.e30.e30")], 401, "missing")
-
-    def test_any_method_and_body(self):
-        token = self.create()
-        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
-            body = b"x" * 100_000 if method in ("POST", "PUT") else None
-            answer = self.ask(token, method=method, path="/some/path?with=query", body=body)
-            self.assertEqual(answer.status, 200, method)
-            if method == "HEAD":
-                continue
-            got = json.loads(answer.body)
-            self.assertEqual((got["method"], got["path"], got["length"]),
-                             (method, "/some/path?with=query", len(body or b"")))
-        answer = self.client.request_chunked(credentials(token), "/chunked", [b"y" * 5000] * 20)
-        self.assertEqual((answer.status, json.loads(answer.body)["length"]), (200, 100_000))
-
-    def test_the_applications_own_errors_are_its_own(self):
-        answer = self.ask(self.create(), path="/broken")
-        self.assertEqual((answer.status, answer.body), (500, b"the application's own"))
-
-    def test_use_shows_in_last_seen(self):
-        token = self.create()
-        began = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-        self.assertEqual(self.ask(token).status, 200)
-        deadline = time.monotonic() + 10
-        seen = None
-        while seen is None and time.monotonic() < deadline:
-            seen = self.api("GET", f"/{token['id']}").get("last_seen_at")
-        self.assertIsNotNone(seen)
-        self.assertGreaterEqual(datetime.datetime.fromisoformat(seen.replace("Z", "+00:00")), began)
+        self.assertEqual(self.ask(token, path=f"/countersign?account_id={self.account_id}").status, 404)
 
 
-class Refusal:
-    """Who is turned away, with which words."""
-
-    def test_no_or_broken_credentials(self):
-        token = self.create()
-        named, secret = credentials(token)
-        self.refused([], 401, "missing")
-        self.refused([("Authorization", "Basic dXNlcjpwYXNz")], 401, "missing")
-        self.refused([named], 401, "malformed")
-        self.refused([secret], 401, "malformed")
-        self.refused([named, named, secret], 401, "malformed")
-        self.refused([named, secret, secret], 401, "malformed")
-        self.refused([named, ("CF-Access-Client-Secret", "")], 401, "malformed")
-
-    def test_unknown_and_wrong_look_alike(self):
-        token = self.create()
-        wrong = credentials({**token, "client_secret": "csec_" + "0" * 46})
-        unknown = credentials({**token, "client_id": "0" * 32 + ".access"})
-        self.refused(wrong, 401, "invalid")
-        self.refused(unknown, 401, "invalid")
-        answers = [self.client.request(headers) for headers in (wrong, unknown)]
-        said = [sorted((name, value) for name, value in answer.headers.items() if name not in ("Date",)) for answer in answers]
-        self.assertEqual(said[0], said[1])
-        self.assertEqual(answers[0].body, answers[1].body)
-
-    def test_disabled_and_deleted(self):
-        token = self.create(enabled=False)
-        self.refused(credentials(token), 401, "disabled")
-        self.api("DELETE", f"/{token['id']}")
-        self.refused(credentials(token), 401, "invalid")
-
-    def test_management_credentials_open_no_gate(self):
-        for secret in (self.server.installation["api_token"], self.server.installation["user"]["api_key"]):
-            self.refused([("Authorization", f"Bearer {secret}")], 401, "invalid")
-
-    def test_another_accounts_token(self):
-        other = self.server.create_account(f"other-{type(self).__name__.lower()}")
-        token = self.create(scope=f"accounts/{other['account_id']}")
-        self.refused(credentials(token), 403, "not_permitted")
-        for path in (f"/?account_id={other['account_id']}", f"/verify?account_id={other['account_id']}"):
-            self.assertEqual(self.ask(token, path=path).status, 403)
-        self.assertEqual(self.ask(token, path=f"/countersign?account_id={other['account_id']}").status, 404)
-
-    def test_expiry_to_the_millisecond(self):
-        before = time.monotonic()
-        token = self.create(duration="1500ms")
-        after = time.monotonic()
-        # The server's clock and ours may drift apart a little in a second and a half.
-        drift = 0.005
-        answers = []
-        while time.monotonic() < after + 2:
-            began = time.monotonic()
-            answer = self.ask(token)
-            answers.append((began, time.monotonic(), (answer.status, answer.reason)))
-        for began, ended, outcome in answers:
-            if ended < before + 1.5 - drift:
-                self.assertEqual(outcome, ADMITTED)
-            elif began > after + 1.5 + drift:
-                self.assertEqual(outcome, (401, "expired"))
-        self.assertIn(ADMITTED, [outcome for _, _, outcome in answers])
-        self.assertEqual(answers[-1][2], (401, "expired"))
-
-
-class UnderLoad:
-    """Changes while clients keep asking: not one wrong answer, and none late."""
-
-    def test_rotation_with_grace(self):
-        old = self.create()
-        with_old = Load(self.nginx.port, credentials(old))
-        try:
-            with_old.wait(50)
-            until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
-            new = self.api("POST", f"/{old['id']}/rotate", {"previous_client_secret_expires_at": until.isoformat()})
-            self.assertNotEqual(new["client_secret"], old["client_secret"])
-            rotated = time.monotonic()
-            with_new = Load(self.nginx.port, credentials(new))
-            try:
-                with_old.wait(100, since=rotated)
-                with_new.wait(100, since=rotated)
-                ended = change((401, "invalid"), lambda: self.update(old, previous_client_secret_expires_at=None))
-                with_old.wait(50, since=ended.returned)
-                with_new.wait(50, since=ended.returned)
-            finally:
-                with_new.stop()
-        finally:
-            with_old.stop()
-        self.judged(with_old, ADMITTED, [ended], least=150)
-        self.judged(with_new, ADMITTED, [], least=450)
-
-    def test_rotations_without_grace(self):
-        token = self.create()
-        for _ in range(5):
-            load = Load(self.nginx.port, credentials(token))
-            try:
-                load.wait(20)
-                rotated = []
-                ended = change((401, "invalid"), lambda: rotated.append(self.api("POST", f"/{token['id']}/rotate")))
-                self.assertEqual(self.ask(rotated[0]).status, 200)
-                load.wait(20, since=ended.returned)
-            finally:
-                load.stop()
-            self.judged(load, ADMITTED, [ended], least=50)
-            token = rotated[0]
-
-    def test_disabled_and_enabled_again_and_again(self):
-        token = self.create()
-        load = Load(self.nginx.port, credentials(token))
-        changes = []
-        try:
-            load.wait(10)
-            for _ in range(10):
-                for enabled, outcome in ((False, (401, "disabled")), (True, ADMITTED)):
-                    changes.append(change(outcome, lambda enabled=enabled: self.update(token, enabled=enabled)))
-                    load.wait(5, since=changes[-1].returned)
-        finally:
-            load.stop()
-        self.judged(load, ADMITTED, changes, least=5)
-
-    def test_the_very_next_request(self):
-        token = self.create()
-        for _ in range(50):
-            self.update(token, enabled=False)
-            self.assertEqual(self.ask(token).reason, "disabled")
-            self.update(token, enabled=True)
-            self.assertEqual(self.ask(token).status, 200)
-
-    def test_deleted(self):
-        token = self.create()
-        load = Load(self.nginx.port, credentials(token))
-        try:
-            load.wait(30)
-            gone = change((401, "invalid"), lambda: self.api("DELETE", f"/{token['id']}"))
-            load.wait(30, since=gone.returned)
-        finally:
-            load.stop()
-        self.judged(load, ADMITTED, [gone], least=80)
-
-
-class GateDown:
-    """A gate that can't be asked lets nobody through, and is found again when it is back."""
-
-    def check_closed(self, token):
-        reached = self.application.reached
-        for headers in [credentials(token), [], [(name, "x") for name in IDENTITY]] * 10:
-            answer = self.client.request(headers)
-            self.assertEqual(answer.status, UNAVAILABLE)
-            self.assertEqual(answer.headers["Retry-After"], "1")
-        self.assertEqual(self.application.reached, reached)
-
-    def test_stopped(self):
-        token = self.create()
-        self.assertEqual(self.ask(token).status, 200)
-        self.server.stop()
-        try:
-            self.check_closed(token)
-        finally:
-            self.server.start()
-        self.assertEqual(self.ask(token).status, 200)
-
-    def test_killed(self):
-        token = self.create()
-        self.assertEqual(self.ask(token).status, 200)
-        self.server.kill()
-        try:
-            self.check_closed(token)
-        finally:
-            self.server.start()
-        self.assertEqual(self.ask(token).status, 200)
-
-
-class OverTcp(Admission, Refusal, UnderLoad, GateDown, Behind):
-    @classmethod
-    def gate(cls):
-        return cls.server.gate.removeprefix("http://")
-
-
-class OverUnixSocket(Admission, Refusal, UnderLoad, GateDown, Behind):
+class OverUnixSocket(Admission, Refusal, UnderLoad, GateDown, BehindNginx):
     @classmethod
     def gate(cls):
         return f"unix:{cls.server.gate_unix}"
 
-
-class OverTls(Admission, Refusal, GateDown, Behind):
+class OverTls(Admission, Refusal, GateDown, BehindNginx):
     """The gate demands nginx's certificate, and nginx checks the gate's."""
 
     certificates = None
 
     @classmethod
-    def gate(cls):
-        return cls.server.gate.removeprefix("https://")
-
-    @classmethod
-    def encryption(cls):
-        return cls.certificates.lines
+    def start_proxy(cls):
+        return Nginx(cls.gate(), cls.application.address, cls.account_id, cls.certificates.lines)
 
     def check_nobody_passes(self, encryption):
         nginx = Nginx(self.gate(), self.application.address, self.account_id, encryption)
@@ -402,7 +44,7 @@ class OverTls(Admission, Refusal, GateDown, Behind):
         self.addCleanup(client.close)
         token = self.create()
         reached = self.application.reached
-        self.assertEqual(client.request(credentials(token)).status, UNAVAILABLE)
+        self.check_unavailable(client.request(credentials(token)))
         self.assertEqual(self.application.reached, reached)
         self.assertEqual(self.ask(token).status, 200)
 
@@ -414,56 +56,22 @@ class OverTls(Admission, Refusal, GateDown, Behind):
         self.check_nobody_passes(self.certificates.lines.replace("gate.internal", "proxy.internal"))
 
 
-class OddGate(Behind):
-    """Whatever the gate may say that is neither yes nor no, nginx does not take for a yes."""
-
-    @classmethod
-    def gate(cls):
-        cls.stand_in = StandIn()
-        return cls.stand_in.address
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.stand_in.close()
-        super().tearDownClass()
-
-    def test_only_two_hundreds_admit(self):
-        self.stand_in.manner = 200
-        self.assertEqual(self.client.request().seen()["countersign-token-id"], ["of the stand-in"])
-        reached = self.application.reached
-        for manner in (301, 302, 400, 404, 418, 429, 500, 502, 503, 504, "cut"):
-            self.stand_in.manner = manner
-            answer = self.client.request()
-            self.assertEqual((answer.status, answer.headers["Retry-After"]), (UNAVAILABLE, "1"), manner)
-        self.assertEqual(self.application.reached, reached)
-
-    def test_a_gate_that_hangs(self):
-        self.stand_in.manner = "hang"
-        reached = self.application.reached
-        self.assertEqual(self.client.request().status, UNAVAILABLE)
-        self.assertEqual(self.application.reached, reached)
+class OddGate(behind.OddGate, BehindNginx):
+    pass
 
 
-def main():
-    if shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin") is None:
-        print("nginx is not installed", file=sys.stderr)
-        return 1
-    signal.signal(signal.SIGTERM, live.end_on_signal)
-    application, certificates = Application(), Certificates()
-    Behind.application = application
-    OverTls.certificates = certificates
+@contextlib.contextmanager
+def encrypted():
+    """A second server, which speaks TLS at its gate."""
+    certificates = Certificates()
     try:
-        with live.Countersign() as server, live.Countersign(serve=certificates.serve()) as encrypted:
-            Behind.server = server
-            OverTls.server = encrypted
-            return report.run(OverTcp, OverUnixSocket, OverTls, OddGate)
-    except live.Misbehaved as problem:
-        print(f"live server: {problem}", file=sys.stderr)
-        return 1
+        with live.Countersign(serve=certificates.serve()) as server:
+            OverTls.certificates = certificates
+            OverTls.server = server
+            yield
     finally:
-        application.close()
         certificates.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(behind.run("nginx", OverTcp, OverUnixSocket, OverTls, OddGate, also=encrypted))
