@@ -104,7 +104,7 @@ pub enum Error {
     /// An installation key is needed that this process does not hold.
     #[error(
         "{0}. The key is being changed, or was: add this key to the key file from a server that has it (beside the one that is \
-         there, separated by white space), and see `countersign installation-key status` and docs/key-rotation.md"
+         there, separated by white space), and see docs/key-rotation.md"
     )]
     KeyMissing(#[from] NoKey),
     /// The installation exists already.
