@@ -9,21 +9,24 @@ use sqlx::{Any, AnyConnection, AssertSqlSafe};
 
 use crate::error::Error;
 
-/// How many rows one statement takes. Few sizes, so that few statements are kept prepared; none large, because SQLite
-/// looks up each place among all the places of its statement.
-const SIZES: [usize; 3] = [16, 4, 1];
+/// How many rows one statement takes. Few sizes, so that few statements are kept prepared.
+const SIZES: [usize; 4] = [64, 16, 4, 1];
+
+/// A statement of several rows has no more places for values than this, because SQLite looks up each of them among all.
+const PLACES_MAX: usize = 320;
 
 /// A query whose values are still being bound.
 pub(crate) type Binding = Query<'static, Any, AnyArguments>;
 
 /// One statement for each number of rows.
 #[derive(Debug)]
-pub(crate) struct Bulk([(usize, Arc<str>); SIZES.len()]);
+pub(crate) struct Bulk(Vec<(usize, Arc<str>)>);
 
 impl Bulk {
     /// The statement is `before`, then as many tuples of `columns` places as there are rows, then `after`.
     pub(crate) fn new(before: &str, columns: usize, after: &str) -> Self {
-        Self(SIZES.map(|rows| (rows, statement(before, columns, rows, after).into())))
+        let sizes = SIZES.into_iter().filter(|rows| *rows == 1 || rows * columns <= PLACES_MAX);
+        Self(sizes.map(|rows| (rows, statement(before, columns, rows, after).into())).collect())
     }
 
     /// Runs the statements for all rows, in order; `bind` binds the values of one.
@@ -64,5 +67,18 @@ mod tests {
         let check = |rows, expected: &str| assert_eq!(statement("A", 2, rows, "B"), expected);
         check(1, "A ($1, $2) B");
         check(3, "A ($1, $2), ($3, $4), ($5, $6) B");
+    }
+
+    #[test]
+    fn wide_rows_go_in_smaller_statements() {
+        let check = |columns, expected: &[usize]| {
+            let sizes: Vec<usize> = Bulk::new("A", columns, "B").0.into_iter().map(|(rows, _)| rows).collect();
+            assert_eq!(sizes, expected, "{columns}");
+        };
+        check(2, &[64, 16, 4, 1]);
+        check(6, &[16, 4, 1]);
+        check(19, &[16, 4, 1]);
+        check(21, &[4, 1]);
+        check(500, &[1]);
     }
 }
