@@ -13,7 +13,6 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::panic,
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     reason = "a benchmark is run by hand, and fails by panicking"
 )]

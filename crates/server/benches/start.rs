@@ -12,6 +12,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::panic,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     reason = "a benchmark is run by hand, and fails by panicking"

@@ -108,8 +108,11 @@ impl State {
     }
 }
 
+/// How many tokens are in each state.
+type States = Vec<(&'static str, u64)>;
+
 /// The states of each kind of token, by the words of its own API.
-fn kinds(census: &Census) -> [(&'static str, Vec<(&'static str, u64)>, Count); 3] {
+fn kinds(census: &Census) -> [(&'static str, States, Count); 3] {
     let Census { service_tokens: service, api_tokens: api, management_tokens: management } = *census;
     let of_service = vec![("enabled", service.active), ("disabled", service.disabled), ("expired", service.expired)];
     let of_api =

@@ -69,8 +69,8 @@ impl Keyring {
     /// When a key that is needed is not here. Then nothing has changed.
     pub fn identify(&self, live: LiveKeys, checks: &[(KeyId, [u8; 32])]) -> Result<(), NoKey> {
         let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let found = identified(&ring.keys, checks).into_iter().map(Arc::new).collect();
-        ring.take(live, found)
+        let found: Vec<_> = identified(&ring.keys, checks).into_iter().map(Arc::new).collect();
+        ring.take(live, &found)
     }
 
     /// Which keys the installation lives under, as far as this process knows.
@@ -120,7 +120,7 @@ impl Keyring {
         let mut ring = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let mut keys: Vec<_> = found.into_iter().map(Arc::new).collect();
         keys.extend(ring.keys.iter().map(Arc::clone));
-        ring.take(live, keys)
+        ring.take(live, &keys)
     }
 
     fn read<T>(&self, read: impl FnOnce(&Ring) -> T) -> T {
@@ -138,7 +138,7 @@ where
 }
 
 impl Ring {
-    fn take(&mut self, live: LiveKeys, keys: Vec<Arc<InstallationKey>>) -> Result<(), NoKey> {
+    fn take(&mut self, live: LiveKeys, keys: &[Arc<InstallationKey>]) -> Result<(), NoKey> {
         let mut kept: Vec<Arc<InstallationKey>> = Vec::new();
         for id in live.all() {
             match keys.iter().find(|key| key.id() == id) {

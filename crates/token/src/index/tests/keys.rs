@@ -53,7 +53,7 @@ fn two_keys_are_live_at_a_time() {
         accounts: Vec::new(),
     };
     let bearer = |index: &Index| {
-        let credential = Credential::Bearer { kind: BearerKind::ApiToken, token: "a.b.c".into() };
+        let credential = Credential::Bearer { kind: BearerKind::ApiToken, token: "a.b.c" };
         verify(index, &credential, &Demand::default().with_account(index, &ACCOUNT), NOW)
     };
     let admitted = |index: &Index| {
