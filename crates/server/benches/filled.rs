@@ -134,7 +134,8 @@ fn api_token(account: AccountId, partition: Partition, number: u64, start: Times
         // In no order, like the times of use.
         expires_at: at(start, 100_000_000 + u64::from_le_bytes(entropy.bytes()) % 1_000_000_000),
         created_by: None,
-        last_used_at: (!number.is_multiple_of(4)).then(|| at(start, u64::from_le_bytes(entropy.bytes()) % 1_000_000_000)),
+        last_used_at: (!number.is_multiple_of(4))
+            .then(|| at(start, u64::from_le_bytes(entropy.bytes()) % 1_000_000_000)),
         inserted_at: now,
         updated_at: now,
     }

@@ -25,8 +25,8 @@ pub mod propagation;
 #[cfg(test)]
 mod property;
 pub mod refusal;
-mod repeat;
 pub mod rekeyer;
+mod repeat;
 pub mod sweeper;
 mod throttle;
 pub mod tls;

@@ -486,9 +486,6 @@ impl Signals {
     }
 }
 
-async fn bind(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for the {what}"))
-}
 /// Awaits `load`, and answers on the management listener meanwhile that the server is not ready.
 async fn answering<T>(management: &http::Listener, load: impl Future<Output = T>) -> T {
     let loaded = Stop::default();
@@ -502,3 +499,6 @@ async fn answering<T>(management: &http::Listener, load: impl Future<Output = T>
     tokio::join!(load, answer).0
 }
 
+async fn bind(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for the {what}"))
+}

@@ -103,15 +103,15 @@ pub fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app, access::accompany))
 }
 
-async fn livez() -> &'static str {
-    "ok\n"
-}
 /// What is served until the index is loaded: that the process lives, and that nothing else can be said yet.
 pub(crate) fn router_while_loading() -> Router {
     let loading = (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "loading: the index is being read\n");
     Router::new().route("/livez", get(livez)).fallback(async move || loading)
 }
 
+async fn livez() -> &'static str {
+    "ok\n"
+}
 
 async fn readyz(State(app): State<App>) -> Response {
     if app.is_fresh() {

@@ -140,7 +140,9 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             assert_eq!(forms.check("log in", &changed, NOW), Err(Unfit::Foreign), "{changed}");
         }
-        let code = |marked: &str| format!("{marked}.{}", forms.keys.current().form_key().mac_hex(&[marked.as_bytes(), b"\0log in"]));
+        let code = |marked: &str| {
+            format!("{marked}.{}", forms.keys.current().form_key().mac_hex(&[marked.as_bytes(), b"\0log in"]))
+        };
         for mark in ["", ".", "..", "\0", "1.2", &mark[1..], &format!("{mark}0"), &code("x.y"), &code("1800000000")] {
             assert_eq!(forms.check("log in", mark, NOW), Err(Unfit::Foreign), "{mark}");
         }
