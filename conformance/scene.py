@@ -56,6 +56,11 @@ class Proxy:
         """How the program is started in its directory."""
         raise NotImplementedError
 
+    def is_ready(self):
+        """Whether a client would be served as configured; an OSError is a no, too."""
+        socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        return True
+
     def replace(self, text, old, new):
         """The documented text with one value of the example changed; the value must be there, once."""
         if text.count(old) != 1:
@@ -68,8 +73,8 @@ class Proxy:
             if self._process.poll() is not None:
                 break
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
+                if self.is_ready():
+                    return
             except OSError:
                 continue
         said = (self.directory / "output").read_text(encoding="utf-8", errors="replace")
@@ -154,7 +159,8 @@ class StandIn(Listener):
 
     def __init__(self):
         self.manner = 200
-        self._closing = threading.Event()
+        self.hanging = threading.Event()
+        self._released = threading.Event()
         stand_in = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -169,7 +175,8 @@ class StandIn(Listener):
                     self.wfile.write(b"220 smtp.example ESMTP\r\n" * 3)
                     return
                 if stand_in.manner == "hang":
-                    stand_in._closing.wait(PATIENCE)
+                    stand_in.hanging.set()
+                    stand_in._released.wait(PATIENCE)
                     self.close_connection = True
                     return
                 self.send_response(stand_in.manner)
@@ -183,6 +190,10 @@ class StandIn(Listener):
 
         super().__init__(Handler)
 
+    def release(self):
+        """Ends what hangs, without an answer."""
+        self._released.set()
+
     def close(self):
-        self._closing.set()
+        self.release()
         super().close()

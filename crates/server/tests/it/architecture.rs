@@ -146,7 +146,17 @@ fn every_path_in_the_architecture_exists() {
 #[test]
 fn the_configuration_in_the_documents_is_the_one_that_is_tested() {
     let docs = root().join("docs");
-    let page = std::fs::read_to_string(docs.join("gate-nginx.md")).unwrap();
-    let tested = std::fs::read_to_string(docs.join("nginx/countersign.conf")).unwrap();
-    assert!(page.contains(&format!("```nginx\n{tested}```\n")), "docs/gate-nginx.md shows another configuration");
+    for (page, language, tested) in [
+        ("gate-nginx.md", "nginx", "nginx/countersign.conf"),
+        ("gate-caddy.md", "text", "caddy/Caddyfile"),
+        ("gate-traefik.md", "yaml", "traefik/traefik.yml"),
+        ("gate-traefik.md", "yaml", "traefik/countersign.yml"),
+        ("gate-haproxy.md", "text", "haproxy/haproxy.cfg"),
+        ("gate-haproxy.md", "lua", "haproxy/countersign.lua"),
+        ("gate-envoy.md", "yaml", "envoy/envoy.yaml"),
+    ] {
+        let shown = std::fs::read_to_string(docs.join(page)).unwrap();
+        let file = std::fs::read_to_string(docs.join(tested)).unwrap();
+        assert!(shown.contains(&format!("```{language}\n{file}```\n")), "docs/{page} shows another docs/{tested}");
+    }
 }
