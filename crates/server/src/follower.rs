@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use countersign_store::{Node, NodeId, Store};
 use countersign_token::digest::KeyId;
-use countersign_token::feed::{Change, Freshness, Revision, Subject};
+use countersign_token::feed::{Freshness, Revision};
 use countersign_token::index::Index;
 use countersign_token::time::{BootTime, Clock, Timestamp};
 use tokio::sync::{Notify, watch};
@@ -26,8 +26,12 @@ use keys::Keys;
 /// How often the feed is read without being asked.
 const POLL: Duration = Duration::from_secs(1);
 
-/// A node whose heartbeat has stood still this long has died without saying so, and is struck off the list.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// A node whose heartbeat has stood still this long has died without saying so, and is struck off the list. If it lives
+/// all the same, it has gone stale long ago, and is back on the list before it is fresh.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// The same of a node that goes on admitting when it is stale: as long as it is on the list, every receipt says so.
+const FORGET_STALE_AFTER: Duration = Duration::from_secs(600);
 
 /// How often the log says how far loading has come, and how many changes are loaded between two looks at the clock.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -139,6 +143,8 @@ pub struct Follower {
     watched: Watched,
     failing: bool,
     mute: bool,
+    /// Whether there were other nodes on the list when it was last read.
+    has_company: bool,
 }
 
 impl Follower {
@@ -184,6 +190,7 @@ impl Follower {
             watched,
             failing: false,
             mute: false,
+            has_company: false,
         };
         // Another key may have become the current one since the store was opened.
         follower.poll().await?;
@@ -278,12 +285,18 @@ impl Follower {
         self.mute = false;
     }
 
-    async fn forget_the_dead(&self) -> Result<(), countersign_store::Error> {
+    async fn forget_the_dead(&mut self) -> Result<(), countersign_store::Error> {
         let nodes = self.store.list_nodes().await?;
+        self.has_company = nodes.iter().any(|node| node.id != self.node);
         let now = self.clock.boot();
         self.watched.note(&nodes, now);
         for node in nodes.iter().filter(|node| node.id != self.node) {
-            if self.watched.silent_for(node, now) >= FORGET_AFTER {
+            let patience = if node.serves_stale {
+                FORGET_STALE_AFTER
+            } else {
+                FORGET_AFTER.max(propagation::bound(self.promise.max_staleness))
+            };
+            if self.watched.silent_for(node, now) >= patience {
                 tracing::warn!(node.id = %node.id, "a node that has been silent for long is taken off the list");
                 self.store.remove_node(node.id).await?;
             }
@@ -306,21 +319,16 @@ impl Follower {
         }
         for change in &feed.changes {
             self.index.apply(change);
-            self.forget_pages(change);
+            self.pages.apply(change);
         }
         if feed.revision > from {
             self.applied.send_replace(feed.revision);
         }
-        // Only a writer outside this process reads what is reported here, and it is waiting.
-        if self.store.take_foreign(feed.revision) {
+        // A writer outside this process is waiting; and so is who asks another node for a state that was made here.
+        let is_foreign = self.store.take_foreign(feed.revision);
+        if is_foreign || (self.has_company && feed.revision > from) {
             self.store.report_applied(self.node, feed.revision).await?;
         }
         Ok(())
-    }
-
-    fn forget_pages(&self, change: &Change) {
-        if let Subject::ServiceToken { owner, deleted: true, .. } = &change.subject {
-            self.pages.forget(*owner);
-        }
     }
 }

@@ -154,8 +154,8 @@ impl Ops {
                     if !behind.is_empty() {
                         return Err(Error::Conflict(format!(
                             "these servers do not hold key {next}: {}. Copy the key file to their machines; they notice \
-                             within some seconds. (One that was killed is taken off the list after 10 minutes, with SQLite at \
-                             the next start.)",
+                             within some seconds. (One that was killed is taken off the list after a minute, with `stale = \
+                             \"serve\"` after 10, with SQLite at the next start.)",
                             behind.join(", ")
                         )));
                     }

@@ -1,5 +1,9 @@
 //! What the gate makes of tokens that the management API has issued: cases 56, 58, 60, 64 and 72 of the contract.
 
+use std::time::Duration;
+
+use countersign_store::{Node, NodeId, Store};
+use countersign_token::entropy::Entropy;
 use serde_json::json;
 
 use crate::world::{DAY, HOUR, Issued, Verdict, World, on_both};
@@ -249,5 +253,69 @@ fn case_72_a_secret_is_shown_once() {
             world.writer().delete(&token.path).await.ok();
         }
         world.restart().await;
+    });
+}
+
+/// What `look` finds in the list of nodes, as soon as it finds anything.
+async fn when<T>(store: &Store, look: impl Fn(&[Node]) -> Option<T>) -> T {
+    let looked = async {
+        loop {
+            if let Some(found) = look(&store.list_nodes().await.unwrap()) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), looked).await.expect("the list comes to be so")
+}
+
+/// The heartbeat of a node when it is first as `reached` has it.
+async fn heartbeat_when(store: &Store, id: NodeId, reached: impl Fn(&Node) -> bool) -> i64 {
+    when(store, |nodes| nodes.iter().find(|node| node.id == id && reached(node)).map(|node| node.heartbeat)).await
+}
+
+#[test]
+fn beside_another_node_own_writes_are_reported_at_once() {
+    on_both(async |world| {
+        let store = world.ops().store();
+        if store.is_embedded() {
+            // There can be no other.
+            return;
+        }
+        let own = store.list_nodes().await.unwrap().remove(0);
+        let other = NodeId::generate(&Entropy::seeded(6));
+        store.register_node(&Node::new(other, own.started_at, own.applied)).await.unwrap();
+        // The server learns of the other one as it counts.
+        let mut heartbeat = heartbeat_when(store, own.id, |node| node.heartbeat > own.heartbeat + 1).await;
+        // A heartbeat reports too, and may come in between: but not every time.
+        for _ in 0..10 {
+            world.issue_default().await;
+            let revision = store.revision().await.unwrap();
+            let before = heartbeat;
+            heartbeat = heartbeat_when(store, own.id, |node| node.applied >= revision).await;
+            if before == heartbeat {
+                return;
+            }
+        }
+        panic!("own writes were reported with heartbeats only");
+    });
+}
+
+#[test]
+fn a_node_that_was_killed_is_soon_forgotten() {
+    on_both(async |world| {
+        let store = world.ops().store();
+        if store.is_embedded() {
+            return;
+        }
+        let own = store.list_nodes().await.unwrap().remove(0);
+        let [killed, admitting] =
+            [7, 8].map(|seed| Node::new(NodeId::generate(&Entropy::seeded(seed)), own.started_at, own.applied));
+        store.register_node(&killed).await.unwrap();
+        store.register_node(&Node { serves_stale: true, ..admitting }).await.unwrap();
+        heartbeat_when(store, own.id, |node| node.heartbeat > own.heartbeat + 1).await;
+        world.advance(Duration::from_secs(60));
+        let is_listed = |nodes: &[Node], other: &Node| nodes.iter().any(|node| node.id == other.id);
+        let stays = |nodes: &[Node]| (!is_listed(nodes, &killed)).then(|| is_listed(nodes, &admitting));
+        assert!(when(store, stays).await, "the receipts must go on telling of a node that may admit");
     });
 }
