@@ -7,6 +7,7 @@
 //! ```text
 //! cargo bench -p countersign-server --bench creates              SQLite in a temporary directory below target/
 //! cargo bench -p countersign-server --bench creates -- --database-url postgres://…
+//! ./bench P8                                                     both, PostgreSQL in a cluster of its own
 //! ```
 #![expect(
     clippy::unwrap_used,
@@ -42,8 +43,12 @@ async fn measure(bench: &Bench) {
     let api_token = r#"{"details":{"token_scope":"account"}"#;
     let kinds = [
         ("service token", Requests::new(&service_tokens, management_token, r#"{"name":"bench""#, None)),
+        (
+            "service token with a key",
+            Requests::new(&service_tokens, management_token, r#"{"name":"bench""#, Some(Key::Header)),
+        ),
         ("API token", Requests::new("/api/v1/api_token", account_token, api_token, None)),
-        ("API token with a key", Requests::new("/api/v1/api_token", account_token, api_token, Some("bench"))),
+        ("API token with a key", Requests::new("/api/v1/api_token", account_token, api_token, Some(Key::Body))),
     ];
     for clients in [1, 64] {
         let mut rates = vec![Vec::new(); kinds.len()];
@@ -73,22 +78,33 @@ struct Requests {
     head: Arc<str>,
     /// The body without its last brace.
     body: &'static str,
-    /// What the keys begin with, if each request has one.
-    key: Option<&'static str>,
+    /// Where the keys stand, if each request has one.
+    key: Option<Key>,
     made: Arc<AtomicU64>,
 }
 
+/// Where an idempotency key stands.
+#[derive(Clone, Copy)]
+enum Key {
+    Header,
+    Body,
+}
+
 impl Requests {
-    fn new(path: &str, token: &str, body: &'static str, key: Option<&'static str>) -> Self {
-        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\ncontent-length: ");
+    fn new(path: &str, token: &str, body: &'static str, key: Option<Key>) -> Self {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n");
         Self { head: head.into(), body, key, made: Arc::default() }
     }
 
     fn next(&self) -> String {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let key = self.key.map(|key| format!(r#","idempotency_key":"{key}-{number}""#)).unwrap_or_default();
-        let body = format!("{}{key}}}", self.body);
-        format!("{}{}\r\n\r\n{body}", self.head, body.len())
+        let (header, field) = match self.key {
+            Some(Key::Header) => (format!("idempotency-key: header-{number}\r\n"), String::new()),
+            Some(Key::Body) => (String::new(), format!(r#","idempotency_key":"body-{number}""#)),
+            None => (String::new(), String::new()),
+        };
+        let body = format!("{}{field}}}", self.body);
+        format!("{}{header}content-length: {}\r\n\r\n{body}", self.head, body.len())
     }
 }
 
