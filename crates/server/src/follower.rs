@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use countersign_store::{Node, NodeId, Store};
 use countersign_token::digest::KeyId;
-use countersign_token::feed::{Freshness, Revision};
+use countersign_token::feed::{Change, Freshness, Revision, Subject};
 use countersign_token::index::Index;
 use countersign_token::time::{BootTime, Clock, Timestamp};
 use tokio::sync::{Notify, watch};
@@ -319,7 +319,7 @@ impl Follower {
         }
         for change in &feed.changes {
             self.index.apply(change);
-            self.pages.apply(change);
+            self.forget_pages(change);
         }
         if feed.revision > from {
             self.applied.send_replace(feed.revision);
@@ -330,5 +330,11 @@ impl Follower {
             self.store.report_applied(self.node, feed.revision).await?;
         }
         Ok(())
+    }
+
+    fn forget_pages(&self, change: &Change) {
+        if let Subject::ServiceToken { owner, deleted: true, .. } = &change.subject {
+            self.pages.forget(*owner);
+        }
     }
 }
