@@ -184,7 +184,7 @@ class Admission:
         token = self.create()
         headers = credentials(token)
         for name in FORWARDED:
-            headers += [(name, "198.51.100.7"), (name.upper(), "198.51.100.7")]
+            headers += [(form, "198.51.100.7") for form in (name, name.upper(), name.replace("-", "_"))]
         answer = self.client.request(headers)
         self.assertEqual(answer.status, 200)
         self.assertNotIn(b"198.51.100.7", answer.body)
