@@ -9,6 +9,7 @@ mod backup;
 mod completions;
 mod doctor;
 mod init;
+mod installation_key;
 mod quickstart;
 mod restore;
 mod serve;
@@ -60,6 +61,8 @@ enum Command {
     ApiToken(api_token::Arguments),
     /// The key that signs new API tokens
     SigningKey(signing_key::Arguments),
+    /// The installation key, and its change while everything goes on
+    InstallationKey(installation_key::Arguments),
     /// The audit log: who changed what, when and from where
     Audit(audit::Arguments),
     /// Put everything into one file, while servers run
@@ -89,6 +92,7 @@ impl CommandLine {
             Command::ServiceToken(arguments) => Box::pin(service_token::run(arguments)).await,
             Command::ApiToken(arguments) => Box::pin(api_token::run(arguments)).await,
             Command::SigningKey(arguments) => Box::pin(signing_key::run(arguments)).await,
+            Command::InstallationKey(arguments) => Box::pin(installation_key::run(arguments)).await,
             Command::Audit(arguments) => Box::pin(audit::run(arguments)).await,
             Command::Backup(arguments) => Box::pin(backup::run(arguments)).await,
             Command::Restore(arguments) => Box::pin(restore::run(arguments)).await,

@@ -23,6 +23,7 @@ mod doctor;
 mod help;
 mod import;
 mod init;
+mod installation_key;
 mod quickstart;
 mod request_log;
 mod serve;

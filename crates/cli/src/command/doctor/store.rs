@@ -5,8 +5,11 @@ use std::io;
 use std::time::Duration;
 
 use countersign_server::config::Settings;
-use countersign_server::store::{AuditFilter, Database, Error, Expiring, Options, Schema, Store, Tombstones};
-use countersign_server::token::digest::Keyring;
+use countersign_server::config::key::KeySource;
+use countersign_server::store::{
+    AuditFilter, Database, Error, Expiring, KeyRecord, Options, Schema, Store, Tombstones,
+};
+use countersign_server::token::digest::{InstallationKey, Keyring, LiveKeys};
 use countersign_server::token::time::Timestamp;
 
 use super::{Check, Report};
@@ -23,6 +26,9 @@ const SOON_DAYS: i64 = 30;
 
 /// Rows of deleted tokens are swept after a week; a day later they should be gone.
 const SWEPT_DAYS: i64 = 8;
+
+/// A change of the installation key should be finished within this time.
+const CHANGE_DAYS: i64 = 7;
 
 /// A server counts its heartbeat every second. One that has not for this long is not there.
 const HEARTBEAT: Duration = Duration::from_secs(4);
@@ -67,7 +73,7 @@ pub(super) async fn look(
     let options = Options { database: settings.database.clone(), readers: 2 };
     match Store::connect_reader(options, keys).await {
         Ok(store) => {
-            Looking { store: &store, now, report }.all().await?;
+            Looking { store: &store, source: &settings.installation_key, now, report }.all().await?;
             store.close().await;
             Ok(())
         }
@@ -75,6 +81,11 @@ pub(super) async fn look(
             "key and database",
             "the installation key is not the one of this database: every secret would be refused",
             "put the installation's own key back from a backup, or name its place with --installation-key-file",
+        )),
+        Err(error @ Error::KeyMissing(_)) => report.add(Check::problem(
+            "key and database",
+            error.to_string(),
+            "copy the key file of a server that runs, see docs/key-rotation.md",
         )),
         Err(error) => report.add(unreachable(&error)),
     }
@@ -91,6 +102,7 @@ fn unreachable(error: &Error) -> Check {
 
 struct Looking<'a> {
     store: &'a Store,
+    source: &'a KeySource,
     now: Timestamp,
     report: &'a mut Report,
 }
@@ -108,6 +120,8 @@ impl Looking<'_> {
         let check = self.audit_log().await;
         self.take(check)?;
         let check = self.clock().await;
+        self.take(check)?;
+        let check = self.installation_keys().await;
         self.take(check)?;
         let check = self.signing_key().await;
         self.take(check)?;
@@ -199,6 +213,14 @@ impl Looking<'_> {
         Ok(Some(judge_clock(self.now, newest.iter().map(|event| event.at).chain(started).max())))
     }
 
+    /// A change of the installation key that goes on, and keys that one has left behind. `None` if there is neither.
+    async fn installation_keys(&mut self) -> Result<Option<Check>, Error> {
+        // That the file can be read was said before.
+        let held: Vec<_> = self.source.load().unwrap_or_default().iter().map(InstallationKey::check_value).collect();
+        let live = self.store.live_keys().await?;
+        Ok(judge_keys(self.now, live, &self.store.list_installation_keys().await?, &held))
+    }
+
     async fn signing_key(&mut self) -> Result<Option<Check>, Error> {
         if self.store.installation().await?.is_none() {
             return Ok(None);
@@ -275,6 +297,41 @@ fn judge_clock(now: Timestamp, latest: Option<Timestamp>) -> Check {
     }
 }
 
+fn judge_keys(now: Timestamp, live: LiveKeys, records: &[KeyRecord], held: &[[u8; 32]]) -> Option<Check> {
+    const NAME: &str = "change of the key";
+    let over = records.iter().find(|record| record.retired_at.is_some() && held.contains(&record.check_value));
+    if let Some(over) = over {
+        return Some(Check::warning(
+            NAME,
+            format!("key {} is over, and still where the installation key is", over.id),
+            "keep it with the backups that were made under it only; `countersign installation-key finish` takes it out of \
+             the file, a variable is yours to change",
+        ));
+    }
+    let since = |id| {
+        records.iter().find(|record| record.id == id).map(|record| record.current_at.unwrap_or(record.prepared_at))
+    };
+    let (message, since, advice) = match (live.before, live.next) {
+        (Some(before), _) => (
+            format!("key {} has taken the place of key {before}, which is still needed", live.current),
+            since(live.current),
+            "see `countersign installation-key status`: use or replace what stands under the key before, then finish",
+        ),
+        (None, Some(next)) => (
+            format!("key {next} is prepared, and not in use"),
+            since(next),
+            "go on with `countersign installation-key rotate`: a key that waits can only be seen by others",
+        ),
+        (None, None) => return None,
+    };
+    let days = since.map_or(0, |since| now.as_micros().saturating_sub(since.as_micros()) / DAY);
+    Some(if days >= CHANGE_DAYS {
+        Check::warning(NAME, format!("{message}, for {days} days"), advice)
+    } else {
+        Check::ok(NAME, message)
+    })
+}
+
 fn judge_tombstones(now: Timestamp, found: Tombstones) -> Check {
     const NAME: &str = "deleted tokens";
     let oldest = found.oldest.map_or(0, |oldest| now.as_micros().saturating_sub(oldest.as_micros()));
@@ -310,11 +367,43 @@ fn judge_expiring(found: Expiring) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use countersign_server::token::digest::KeyId;
+
     use super::*;
     use crate::command::doctor::Status;
 
     fn at(micros: i64) -> Timestamp {
         Timestamp::from_micros(1_800_000_000 * SECOND + micros)
+    }
+
+    #[test]
+    fn changes_of_the_key_are_judged() {
+        let record = |number: u32, current_at, retired_at| KeyRecord {
+            id: KeyId::new(number).unwrap(),
+            check_value: [u8::try_from(number).unwrap(); 32],
+            prepared_at: at(0),
+            current_at,
+            retired_at,
+        };
+        let live = |before, current, next| LiveKeys {
+            before: KeyId::new(before),
+            current: KeyId::new(current).unwrap(),
+            next: KeyId::new(next),
+        };
+        let check = |now: i64, live, records: &[KeyRecord], held: &[[u8; 32]], expected: Option<Status>| {
+            assert_eq!(judge_keys(at(now), live, records, held).map(|check| check.status), expected, "{live:?}");
+        };
+        let first = record(1, Some(at(0)), None);
+        check(99 * DAY, live(0, 1, 0), &[first], &[[1; 32]], None);
+        let next = [first, record(2, None, None)];
+        check(DAY, live(0, 1, 2), &next, &[[1; 32], [2; 32]], Some(Status::Ok));
+        check(7 * DAY, live(0, 1, 2), &next, &[[1; 32], [2; 32]], Some(Status::Warning));
+        let rotated = [first, record(2, Some(at(5 * DAY)), None)];
+        check(11 * DAY, live(1, 2, 0), &rotated, &[[1; 32], [2; 32]], Some(Status::Ok));
+        check(12 * DAY, live(1, 2, 0), &rotated, &[[1; 32], [2; 32]], Some(Status::Warning));
+        let finished = [record(1, Some(at(0)), Some(at(DAY))), rotated[1]];
+        check(12 * DAY, live(0, 2, 0), &finished, &[[1; 32], [2; 32]], Some(Status::Warning));
+        check(12 * DAY, live(0, 2, 0), &finished, &[[2; 32]], None);
     }
 
     #[test]
