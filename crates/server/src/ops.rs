@@ -125,13 +125,7 @@ pub struct Node {
 
 impl Ops {
     /// The operations of a serving node.
-    pub fn of_node(
-        store: Store,
-        clock: Clock,
-        entropy: Entropy,
-        secret_format: SecretFormat,
-        node: Node,
-    ) -> Self {
+    pub fn of_node(store: Store, clock: Clock, entropy: Entropy, secret_format: SecretFormat, node: Node) -> Self {
         Self { store, clock, entropy, secret_format, seat: Seat::Node(node) }
     }
 

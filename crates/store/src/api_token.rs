@@ -115,7 +115,8 @@ pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let last_used_at = columns.time_if_any()?;
     let deleted = columns.time_if_any()?.is_some();
     let revision = Revision::new(columns.int()?);
-    let subject = Subject::ApiToken { id, account, environment, digest, replaced, status, expires_at, last_used_at, deleted };
+    let subject =
+        Subject::ApiToken { id, account, environment, digest, replaced, status, expires_at, last_used_at, deleted };
     Ok(Change { revision, subject })
 }
 

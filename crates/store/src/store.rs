@@ -54,7 +54,14 @@ impl Store {
 
         let counts = Arc::new(WriterCounts::new());
         let (ordered, queue) = mpsc::channel(QUEUE_MAX);
-        let lane = Lane::new(database.clone(), keyring.clone(), Arc::clone(&own), Arc::clone(&counts), queue, Some(connection));
+        let lane = Lane::new(
+            database.clone(),
+            keyring.clone(),
+            Arc::clone(&own),
+            Arc::clone(&counts),
+            queue,
+            Some(connection),
+        );
         let (apart, apart_lane) = if database.is_sqlite() {
             (ordered.clone(), None)
         } else {

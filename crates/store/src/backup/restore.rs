@@ -69,7 +69,8 @@ pub async fn restore(
     let revision = at.as_micros().max(contents.revision.get() + 1);
     database.create_missing_file()?;
     let mut connection = Box::pin(database.connect_writer()).await?;
-    let mut restoring = Restoring { connection: &mut connection, contents, keyring: &keyring, key: &key, revision, insert: None };
+    let mut restoring =
+        Restoring { connection: &mut connection, contents, keyring: &keyring, key: &key, revision, insert: None };
     let outcome = match restoring.begin(database).await {
         Ok(nodes) => Box::pin(restoring.finish(from, event, progress))
             .await
