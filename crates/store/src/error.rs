@@ -106,7 +106,7 @@ pub enum Error {
         "{0}. The key is being changed, or was: add this key to the key file from a server that has it (beside the one that is \
          there, separated by white space), and see docs/key-rotation.md"
     )]
-    KeyMissing(#[from] NoKey),
+    KeyMissing(NoKey),
     /// The installation exists already.
     #[error("this database holds an installation already")]
     Initialised,
@@ -153,6 +153,13 @@ pub enum Source {
     /// From the file system.
     #[error("{0}")]
     System(#[source] Arc<std::io::Error>),
+}
+
+// Not by `#[from]`: what is missing stands in the message, and a source would say it again.
+impl From<NoKey> for Error {
+    fn from(missing: NoKey) -> Self {
+        Self::KeyMissing(missing)
+    }
 }
 
 impl Error {
