@@ -4,23 +4,24 @@
 //! another process or node wakes it through the store's watch; and it looks every second in any case, because a wake-up
 //! is only a hint.
 
+mod heart;
 mod keys;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use countersign_store::{Node, NodeId, Store};
-use countersign_token::digest::KeyId;
+use countersign_store::{NodeId, Store};
 use countersign_token::feed::{Change, Freshness, Revision, Subject};
 use countersign_token::index::Index;
-use countersign_token::time::{BootTime, Clock, Timestamp};
+use countersign_token::time::{BootTime, Clock};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::key::KeySource;
 use crate::ops::pages::Pages;
 use crate::propagation::{self, Watched};
+use heart::Heart;
 use keys::Keys;
 
 /// How often the feed is read without being asked.
@@ -116,16 +117,6 @@ impl Progress<'_> {
     }
 }
 
-fn registration(
-    id: NodeId,
-    started_at: Timestamp,
-    applied: Revision,
-    promise: Promise,
-    installation_key: KeyId,
-) -> Node {
-    Node { serves_stale: promise.serves_stale, installation_key, ..Node::new(id, started_at, applied) }
-}
-
 /// The follower itself: one a node.
 #[derive(Debug)]
 pub struct Follower {
@@ -135,14 +126,14 @@ pub struct Follower {
     freshness: Arc<Freshness>,
     pages: Arc<Pages>,
     clock: Clock,
-    node: NodeId,
-    started_at: Timestamp,
+    heart: Heart,
     promise: Promise,
     applied: watch::Sender<Revision>,
     wake: Arc<Notify>,
+    /// Asks for a heartbeat on an embedded store.
+    report: Arc<Notify>,
     watched: Watched,
     failing: bool,
-    mute: bool,
     /// Whether there were other nodes on the list when it was last read.
     has_company: bool,
 }
@@ -159,10 +150,10 @@ impl Follower {
         promise: Promise,
     ) -> Result<(Self, Handle), countersign_store::Error> {
         // On the list first: a revoker that reads it while this node loads must wait for this node too.
-        let started_at = clock.now();
+        let (started_at, serves_stale) = (clock.now(), promise.serves_stale);
+        let heart = Heart { store: store.clone(), node, started_at, serves_stale };
+        heart.register(Revision::new(0)).await?;
         let keys = Keys::new(store.clone(), Arc::clone(&index), node);
-        let registration = registration(node, started_at, Revision::new(0), promise, keys.newest());
-        store.register_node(&registration).await?;
         let noted = clock.boot();
         let mut progress = Progress { clock: &clock, loaded: 0, told_at: noted };
         let mut take = |change| {
@@ -182,14 +173,13 @@ impl Follower {
             freshness,
             pages,
             clock,
-            node,
-            started_at,
+            heart,
             promise,
             applied,
             wake,
+            report: Arc::default(),
             watched,
             failing: false,
-            mute: false,
             has_company: false,
         };
         // Another key may have become the current one since the store was opened.
@@ -208,14 +198,29 @@ impl Follower {
     /// Follows the feed until `stop`, then takes the node off the list. An outage of the store is waited out: the
     /// node's freshness lapses by itself.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Heart { store, node, .. } = self.heart.clone();
+        if store.is_embedded() {
+            let report = Arc::clone(&self.report);
+            let beating = self.heart.clone().beat_beside(self.applied.subscribe(), &report);
+            tokio::select! {
+                followed = self.follow(&stop) => followed?,
+                never = beating => match never {},
+            }
+        } else {
+            self.follow(&stop).await?;
+        }
+        store.remove_node(node).await.context("cannot take this node off the list")
+    }
+
+    async fn follow(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         let mut watch = self.store.watch().await.context("cannot watch the store for changes")?;
         let mut tick = tokio::time::interval(POLL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let outcome = tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => return Ok(()),
                 () = self.wake.notified() => self.poll().await,
-                _ = tick.tick() => self.beat_and_poll().await,
+                _ = tick.tick() => self.poll_in_time().await,
                 changed = watch.changed() => match changed {
                     Ok(()) => self.poll().await,
                     Err(error) => Err(error),
@@ -223,7 +228,6 @@ impl Follower {
             };
             self.note(outcome).await;
         }
-        self.store.remove_node(self.node).await.context("cannot take this node off the list")
     }
 
     /// Says once that the store can't be read, and once that it can again.
@@ -248,49 +252,29 @@ impl Follower {
     /// A timed poll: note the time, count the heartbeat, then read. The node is fresh as of the noted time.
     ///
     /// A revoker may take a counter that stands still as proof that its node has gone stale, so a node that can't count
-    /// must not stay fresh. An embedded store has no other nodes, and there a full disk must not stop verification.
-    async fn beat_and_poll(&mut self) -> Result<(), countersign_store::Error> {
+    /// must not stay fresh. An embedded store has no other nodes, and there the heart beats beside this: a disk that is
+    /// full or stands still must not stop verification.
+    async fn poll_in_time(&mut self) -> Result<(), countersign_store::Error> {
         let noted = self.clock.boot();
-        let applied = *self.applied.borrow();
-        let beaten = match self.store.heartbeat(self.node, applied).await {
-            Err(countersign_store::Error::Rows { .. }) => {
-                let newest = self.keys.newest();
-                self.store.register_node(&registration(self.node, self.started_at, applied, self.promise, newest)).await
-            }
-            other => other,
-        };
-        self.poll().await?;
         if self.store.is_embedded() {
+            self.poll().await?;
             self.freshness.renew(noted);
-            self.note_heartbeat(beaten);
             return Ok(());
         }
+        let applied = *self.applied.borrow();
+        let beaten = self.heart.beat(applied).await;
+        self.poll().await?;
         beaten?;
         self.freshness.renew(noted);
         self.forget_the_dead().await
     }
 
-    /// Says once that an embedded store can't be written, and once that it can again.
-    fn note_heartbeat(&mut self, beaten: Result<(), countersign_store::Error>) {
-        match beaten {
-            Ok(()) if self.mute => tracing::info!("the store can be written again"),
-            Err(error) if !self.mute => {
-                tracing::error!(error = %error, "the store cannot be written: changes are refused, verification goes on");
-                self.mute = true;
-                return;
-            }
-            Ok(()) => {}
-            Err(_) => return,
-        }
-        self.mute = false;
-    }
-
     async fn forget_the_dead(&mut self) -> Result<(), countersign_store::Error> {
         let nodes = self.store.list_nodes().await?;
-        self.has_company = nodes.iter().any(|node| node.id != self.node);
+        self.has_company = nodes.iter().any(|node| node.id != self.heart.node);
         let now = self.clock.boot();
         self.watched.note(&nodes, now);
-        for node in nodes.iter().filter(|node| node.id != self.node) {
+        for node in nodes.iter().filter(|node| node.id != self.heart.node) {
             let patience = if node.serves_stale {
                 FORGET_STALE_AFTER
             } else {
@@ -318,16 +302,19 @@ impl Follower {
             self.pages.forget_all();
         }
         for change in &feed.changes {
+            let is_known = self.index.holds(&change.subject);
             self.index.apply(change);
-            self.forget_pages(change);
+            self.pages.apply(change, is_known);
         }
         if feed.revision > from {
             self.applied.send_replace(feed.revision);
         }
         // A writer outside this process is waiting; and so is who asks another node for a state that was made here.
         let is_foreign = self.store.take_foreign(feed.revision);
-        if is_foreign || (self.has_company && feed.revision > from) {
-            self.store.report_applied(self.node, feed.revision).await?;
+        if is_foreign && self.store.is_embedded() {
+            self.report.notify_one();
+        } else if is_foreign || (self.has_company && feed.revision > from) {
+            self.store.report_applied(self.heart.node, feed.revision).await?;
         }
         Ok(())
     }

@@ -34,11 +34,6 @@ impl Keys {
         keys
     }
 
-    /// The newest key that this node holds.
-    pub(super) fn newest(&self) -> KeyId {
-        newest(&self.store)
-    }
-
     /// Takes over which keys are live. A next key that is not here yet is looked for again each time; one that is needed
     /// and not here is an error, and this node must not go on as if it knew everything.
     pub(super) async fn follow(&mut self, live: LiveKeys) -> Result<(), Error> {
@@ -110,7 +105,7 @@ impl Keys {
     /// Says on the list of nodes what this one holds. What can't be written is written the next time: nobody waits for it
     /// but who prepares the change.
     async fn report(&mut self) {
-        let newest = self.newest();
+        let newest = newest(&self.store);
         if newest == self.reported {
             return;
         }
@@ -124,7 +119,8 @@ impl Keys {
     }
 }
 
-fn newest(store: &Store) -> KeyId {
+/// The newest key that this process holds.
+pub(super) fn newest(store: &Store) -> KeyId {
     let newest = store.keys().all().iter().map(|key| key.id()).max();
     newest.unwrap_or(KeyId::FIRST)
 }

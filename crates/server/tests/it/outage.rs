@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{Verdict, on_both};
+use crate::world::{Verdict, on_both, on_sqlite};
 
 #[test]
 fn what_cannot_be_written_is_unavailable() {
@@ -69,5 +69,29 @@ fn a_server_that_learns_nothing_stops_answering_for_itself() {
         world.start().await;
         world.assert_admitted(&token).await;
         assert_eq!(world.reader().get(&world.tokens()).await.ok().as_array().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_embedded_store_that_takes_no_write_for_long_is_still_read() {
+    on_sqlite(async |world| {
+        let token = world.issue_default().await;
+        world.restart_promising(Duration::from_secs(5)).await;
+        let account = format!("account_id={}", world.account);
+        let pair = [("cf-access-client-id", token.client_id.as_str()), ("cf-access-client-secret", &token.secret)];
+        world.stall_writer();
+        // Over and over, because one heartbeat may have been on its way already.
+        for _ in 0..3 {
+            world.advance(Duration::from_secs(6));
+            assert_eq!(world.ask(&account, &pair).await, Verdict::refused(503, "stale"));
+            let fresh = async {
+                while world.ask(&account, &pair).await != Verdict::admitted() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), fresh).await.expect("the node has read the feed again");
+        }
+        world.abandon().await;
+        world.start().await;
     });
 }

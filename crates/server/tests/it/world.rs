@@ -9,6 +9,8 @@ pub(crate) mod prefactor;
 mod secrets;
 mod server;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use countersign_server::caller::Caller;
@@ -64,6 +66,8 @@ pub(crate) struct World {
     credentials: Credentials,
     secrets: Secrets,
     server: Option<Server>,
+    /// Whether writers stand still.
+    stalled: Arc<AtomicBool>,
     max_staleness: Duration,
 }
 
@@ -136,6 +140,7 @@ impl World {
             credentials: Credentials::default(),
             secrets: Secrets::default(),
             server: None,
+            stalled: Arc::default(),
             // Tests move the clock by years at once, and few are about staleness.
             max_staleness: Duration::from_secs(1 << 40),
         };

@@ -1,6 +1,8 @@
 //! Starting, stopping and restarting a world's server.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -113,7 +115,11 @@ impl World {
     async fn connect(&self) -> (Store, JoinHandle<()>) {
         let options = Options { database: self.place.database(), readers: 2 };
         let (store, writer) = Store::connect(options, &self.key).await.unwrap();
-        (store, TaskTracker::new().spawn(writer.run()))
+        let (stalled, mut writing) = (Arc::clone(&self.stalled), Box::pin(writer.run()));
+        let writing = std::future::poll_fn(move |context| {
+            if stalled.load(Ordering::Relaxed) { Poll::Pending } else { writing.as_mut().poll(context) }
+        });
+        (store, TaskTracker::new().spawn(writing))
     }
 
     /// Opens the store as a command in another process does.
@@ -237,6 +243,11 @@ impl World {
         let _aborted = follower.await;
     }
 
+    /// Whatever is written from now on waits, as for a disk that stands still.
+    pub(crate) fn stall_writer(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the writer under the running server: from now on nothing can be written.
     pub(crate) async fn lose_writer(&mut self) {
         let server = self.server.as_mut().unwrap();
@@ -254,6 +265,7 @@ impl World {
             }
         }
         server.app.ops.store().close().await;
+        self.stalled.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn server(&self) -> &Server {
