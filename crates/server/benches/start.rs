@@ -86,7 +86,9 @@ async fn measure() {
         filled.service_tokens, filled.api_tokens
     );
     println!("<!-- end of figures: P12 -->");
-    println!("reached P12: {ratio:.2} at {} million tokens", filled.service_tokens as f64 / 1e6);
+    let millions = filled.service_tokens as f64 / 1e6;
+    println!("reached P12: {ratio:.2} × at {millions} million tokens");
+    println!("reached P3 process: {each} bytes at {millions} million");
 }
 
 /// Looks at every value.
