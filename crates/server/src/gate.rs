@@ -3,13 +3,14 @@
 //! Here are only the decision and its words. [`forward_auth`] is the HTTP surface, [`listener`] its sockets. Nothing in
 //! here knows the store: every answer comes from the index in memory.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use countersign_token::credential::{Credential, Presented};
-use countersign_token::demand::Demand;
+use countersign_token::demand::{Demand, DemandError};
 use countersign_token::feed::Freshness;
 use countersign_token::index::Index;
 use countersign_token::time::{Clock, Timestamp};
@@ -124,6 +125,32 @@ impl Gate {
             warning: Arc::clone(&self.warning),
             refusals: self.refusals.clone(),
         }
+    }
+
+    /// The answer to a request with these headers, the same for every surface.
+    fn answer<'h>(
+        &self,
+        demand: Result<(Demand, Option<Cow<'_, str>>), DemandError>,
+        headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
+        peer: Option<IpAddr>,
+        request_id: impl FnOnce() -> Option<&'h str>,
+    ) -> Response {
+        let (demand, single_header) = match demand {
+            Ok(demand) => demand,
+            Err(error) => return answer::render(self, &self.refuse_without_demand(&error)),
+        };
+        let presented = Presented::from_headers(headers, single_header.as_deref());
+        let answer = self.check(&presented, &demand, peer);
+        if let Answer::Refuse(refusal) = answer {
+            // For operators who look for the one who is refused. Whoever does not costs a look at one flag.
+            tracing::debug!(
+                reason = refusal.as_str(),
+                request.id = request_id(),
+                address = peer.map(tracing::field::display),
+                "refused"
+            );
+        }
+        answer::render(self, &answer)
     }
 
     /// The decision, the same for every surface. It reads the clock once, counts, and marks an admitted credential as

@@ -20,18 +20,35 @@ impl Demand {
     /// Parses the query of a gate's URL, and the name of the single header if it gives one.
     ///
     /// `account_id` (hex or PFID), `zone_id` (hex), `environment_id` (PFID): at least one, each at most once, and all must
-    /// be met. `service_token_id`: any number; one of them must be presented. `header`: the name of the header that
-    /// carries a pair as JSON. An id that nobody has is no error and never met.
+    /// be met. `service_token_id`: any number, also several in one value with commas between; one of them must be
+    /// presented. `header`: the name of the header that carries a pair as JSON. An id that nobody has is no error and
+    /// never met.
     ///
     /// # Errors
     /// When a value is malformed, a parameter is unknown or repeated, or none of the three is there.
     pub fn parse<'q>(query: &'q str, index: &Index) -> Result<(Self, Option<Cow<'q, str>>), DemandError> {
+        let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
+        let decoded = parameters.map(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            Ok((decode(name)?, decode(value)?))
+        });
+        Self::of_parameters(decoded, index)
+    }
+
+    /// The same of parameters that are no query: names and values as they are meant.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], and where a parameter is an error.
+    #[inline]
+    pub fn of_parameters<'q>(
+        parameters: impl IntoIterator<Item = Result<(Cow<'q, str>, Cow<'q, str>), DemandError>>,
+        index: &Index,
+    ) -> Result<(Self, Option<Cow<'q, str>>), DemandError> {
         let mut demand = Self::default();
         let mut header = None;
-        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let value = decode(value)?;
-            match decode(name)?.as_ref() {
+        for parameter in parameters {
+            let (name, value) = parameter?;
+            match name.as_ref() {
                 "account_id" => {
                     let account = parse_account(&value, index)?;
                     set_once(&mut demand.account, account, "account_id")?;
@@ -47,7 +64,9 @@ impl Demand {
                     set_once(&mut demand.environment, (environment, number(index, account)), "environment_id")?;
                 }
                 "service_token_id" => {
-                    demand.service_tokens.push(value.parse().ok().ok_or(DemandError::ServiceTokenId)?);
+                    for id in value.split(',') {
+                        demand.service_tokens.push(id.parse().ok().ok_or(DemandError::ServiceTokenId)?);
+                    }
                 }
                 "header" => set_once(&mut header, parse_header(value)?, "header")?,
                 _ => return Err(DemandError::Unknown),

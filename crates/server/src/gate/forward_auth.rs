@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use countersign_token::credential::Presented;
 use countersign_token::demand::Demand;
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::answer::{self, Response};
-use super::{Answer, Gate, Refusal};
+use super::{Gate, Refusal};
 
 /// Answers one request that came from `peer`. Method and body do not matter: a proxy asks with the client's own.
 pub fn handle(gate: &Gate, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Response {
@@ -28,25 +27,6 @@ pub fn handle(gate: &Gate, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap)
 }
 
 fn verify(gate: &Gate, peer: Option<IpAddr>, query: &str, headers: &HeaderMap) -> Response {
-    let (demand, single_header) = match Demand::parse(query, &gate.index) {
-        Ok(demand) => demand,
-        Err(error) => return answer::render(gate, &gate.refuse_without_demand(&error)),
-    };
     let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let presented = Presented::from_headers(fields, single_header.as_deref());
-    let answer = gate.check(&presented, &demand, peer);
-    if let Answer::Refuse(refusal) = answer {
-        log(refusal, peer, headers);
-    }
-    answer::render(gate, &answer)
-}
-
-/// For operators who look for the one who is refused. Whoever does not costs a look at one flag.
-fn log(refusal: Refusal, peer: Option<IpAddr>, headers: &HeaderMap) {
-    tracing::debug!(
-        reason = refusal.as_str(),
-        request.id = answer::request_id(headers).and_then(|id| id.to_str().ok()),
-        address = peer.map(tracing::field::display),
-        "refused"
-    );
+    gate.answer(Demand::parse(query, &gate.index), fields, peer, || answer::request_id(headers)?.to_str().ok())
 }

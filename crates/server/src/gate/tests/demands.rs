@@ -68,6 +68,7 @@ async fn only_the_named_tokens() {
         (format!("&service_token_id={}", other.id), [403, 200, 403]),
         (format!("&service_token_id={}&service_token_id={}", other.id, token.id), [200, 200, 403]),
         (format!("&service_token_id={nobody}&service_token_id={}", token.id), [200, 403, 403]),
+        (format!("&service_token_id={nobody},{}", token.id), [200, 403, 403]),
         (format!("&service_token_id={nobody}"), [403, 403, 403]),
     ] {
         for (headers, expected) in [pair(&token), pair(&other), bearer(&api_token)].iter().zip(expected) {
@@ -108,6 +109,7 @@ async fn a_demand_that_is_none_admits_nobody() {
         format!("{demand}&zone_id={}", "z".repeat(32)),
         format!("{demand}&environment_id={}", "f".repeat(32)),
         format!("{demand}&service_token_id="),
+        format!("{demand}&service_token_id={},", token.id),
         format!("{demand}&service_token_id={}", token.client_id),
         format!("{demand}&service_token_ids={}", token.id),
         format!("service_token_id={}", token.id),
