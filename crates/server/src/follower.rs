@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use countersign_store::{NodeId, Store};
-use countersign_token::feed::{Change, Freshness, Revision, Subject};
+use countersign_token::feed::{Freshness, Revision};
 use countersign_token::index::Index;
 use countersign_token::time::{BootTime, Clock};
 use tokio::sync::{Notify, watch};
@@ -317,11 +317,5 @@ impl Follower {
             self.store.report_applied(self.heart.node, feed.revision).await?;
         }
         Ok(())
-    }
-
-    fn forget_pages(&self, change: &Change) {
-        if let Subject::ServiceToken { owner, deleted: true, .. } = &change.subject {
-            self.pages.forget(*owner);
-        }
     }
 }

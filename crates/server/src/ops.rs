@@ -119,7 +119,7 @@ pub struct Node {
     pub index: Arc<Index>,
     /// What carries those marks to the store.
     pub flusher: Flusher,
-    /// Where pages ended, forgotten by the follower when rows go.
+    /// Which rows lists can be read from, forgotten by the follower where rows come or go.
     pub pages: Arc<Pages>,
 }
 
@@ -197,6 +197,13 @@ impl Seat {
     fn index(&self) -> Option<&Index> {
         match self {
             Self::Node(node) => Some(&node.index),
+            Self::Outside => None,
+        }
+    }
+
+    fn pages(&self) -> Option<&Pages> {
+        match self {
+            Self::Node(node) => Some(&node.pages),
             Self::Outside => None,
         }
     }

@@ -3,13 +3,12 @@
 use countersign_token::id::{AccountId, AgentId};
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::agent_deployment::Ending;
 use crate::error::Error;
 use crate::list::{ListColumn, Listed, Order, Source};
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::Tx;
 
@@ -34,7 +33,7 @@ macro_rules! columns {
     };
 }
 
-const SOURCE: Source<Agent> = Source {
+const SOURCE: Source<'static, Agent> = Source {
     table: "agent",
     columns: columns!(),
     living: " FROM agent WHERE account_id = $1 AND deleted_at IS NULL",
@@ -42,7 +41,7 @@ const SOURCE: Source<Agent> = Source {
     read,
 };
 
-fn read(row: &AnyRow) -> Result<Agent, Error> {
+fn read(row: Row<'_>) -> Result<Agent, Error> {
     let mut columns = Columns::of("agent", row);
     Ok(Agent {
         id: columns.parse()?,
@@ -60,7 +59,7 @@ async fn find(connection: &mut AnyConnection, account: &AccountId, id: &AgentId)
         " FROM agent WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL"
     ));
     let row = query.bind(id.to_string()).bind(account.to_string()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(|row| read(row.into())).transpose()
 }
 
 impl Store {
@@ -84,7 +83,7 @@ impl Store {
         order: &Order<ListColumn>,
         page: Page,
     ) -> Result<Listed<Agent>, Error> {
-        self.list(&SOURCE, &[Some(account.to_string())], &order.words(order.column.text(), "id"), page).await
+        self.list(&SOURCE, vec![account.to_string().into()], &order.words(order.column.text(), "id"), page).await
     }
 }
 

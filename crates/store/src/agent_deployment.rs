@@ -3,12 +3,11 @@
 use countersign_token::id::{AccountId, AgentDeploymentId, AgentId, EnvironmentId};
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::error::Error;
 use crate::list::{ListColumn, Listed, Order, Source};
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Group, Tx};
 
@@ -35,7 +34,7 @@ macro_rules! columns {
     };
 }
 
-const SOURCE: Source<AgentDeployment> = Source {
+const SOURCE: Source<'static, AgentDeployment> = Source {
     table: "agent_deployment",
     columns: columns!(),
     living: " FROM agent_deployment WHERE account_id = $1 AND deleted_at IS NULL",
@@ -43,12 +42,12 @@ const SOURCE: Source<AgentDeployment> = Source {
     read,
 };
 
-const SOURCE_OF_AGENT: Source<AgentDeployment> = Source {
+const SOURCE_OF_AGENT: Source<'static, AgentDeployment> = Source {
     living: " FROM agent_deployment WHERE account_id = $1 AND agent_id = $2 AND deleted_at IS NULL",
     ..SOURCE
 };
 
-fn read(row: &AnyRow) -> Result<AgentDeployment, Error> {
+fn read(row: Row<'_>) -> Result<AgentDeployment, Error> {
     let mut columns = Columns::of("agent_deployment", row);
     Ok(AgentDeployment {
         id: columns.parse()?,
@@ -71,7 +70,7 @@ async fn find(
         " FROM agent_deployment WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL"
     ));
     let row = query.bind(id.to_string()).bind(account.to_string()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(|row| read(row.into())).transpose()
 }
 
 /// Deployments that end together.
@@ -135,10 +134,10 @@ impl Store {
         page: Page,
     ) -> Result<Listed<AgentDeployment>, Error> {
         let order = order.words(order.column.text(), "id");
-        let account = Some(account.to_string());
+        let account = account.to_string().into();
         match agent {
-            Some(agent) => self.list(&SOURCE_OF_AGENT, &[account, Some(agent.to_string())], &order, page).await,
-            None => self.list(&SOURCE, &[account], &order, page).await,
+            Some(agent) => self.list(&SOURCE_OF_AGENT, vec![account, agent.to_string().into()], &order, page).await,
+            None => self.list(&SOURCE, vec![account], &order, page).await,
         }
     }
 }
@@ -179,7 +178,7 @@ impl Tx {
         .bind(agent.to_string())
         .bind(environment.to_string());
         let row = query.fetch_optional(self.reading()).await.map_err(Error::from);
-        self.noting(row)?.as_ref().map(read).transpose()
+        self.noting(row)?.as_ref().map(|row| read(row.into())).transpose()
     }
 
     /// Adds a deployment. That its agent and environment are of its account, and not deleted, is the caller's to know.

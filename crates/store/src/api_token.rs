@@ -5,7 +5,6 @@ use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, ApiTokenId};
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::error::Error;
@@ -27,7 +26,7 @@ macro_rules! select {
     };
 }
 
-const SOURCE: Source<ApiToken> = Source {
+const SOURCE: Source<'static, ApiToken> = Source {
     table: "api_token",
     columns: columns!(),
     living: " FROM api_token WHERE account_id = $1 AND deleted_at IS NULL",
@@ -56,7 +55,7 @@ fn read_scope(columns: &mut Columns<'_>) -> Result<ApiTokenScope, Error> {
     }
 }
 
-pub(crate) fn read(row: &AnyRow) -> Result<ApiToken, Error> {
+pub(crate) fn read(row: Row<'_>) -> Result<ApiToken, Error> {
     let mut columns = Columns::of("api_token", row);
     Ok(ApiToken {
         id: columns.parse()?,
@@ -86,7 +85,7 @@ async fn find(
 ) -> Result<Option<ApiToken>, Error> {
     let query = sqlx::query(sql).bind(id.to_string()).bind(account.to_string());
     let row = query.fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(|row| read(row.into())).transpose()
 }
 
 macro_rules! feed_columns {
@@ -166,7 +165,41 @@ impl Store {
         order: &Order<ApiTokenColumn>,
         page: Page,
     ) -> Result<Listed<ApiToken>, Error> {
-        self.list(&SOURCE, &[Some(account.to_string())], &order.words(order.column.text(), "id"), page).await
+        self.list(&SOURCE, vec![account.to_string().into()], &order.words(order.column.text(), "id"), page).await
+    }
+
+    /// The same in the order of their ids, which is that of their creation: those after the id `after`, without the first
+    /// rows of these. Passing over costs time by the row; starting after an id doesn't.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn list_api_tokens_after(
+        &self,
+        account: &AccountId,
+        after: Option<&ApiTokenId>,
+        page: Page,
+    ) -> Result<Listed<ApiToken>, Error> {
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        self.list_after(&SOURCE, vec![account.to_string().into()], after, page).await
+    }
+
+    /// Up to `count` ids from that list: those of every `step`-th row after the id `after`. It reads as many rows as it
+    /// passes over.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn mark_api_tokens(
+        &self,
+        account: &AccountId,
+        after: Option<&ApiTokenId>,
+        step: u32,
+        count: u32,
+    ) -> Result<Vec<ApiTokenId>, Error> {
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let marks = SOURCE.marks(vec![account.to_string().into()], after, step, count);
+        self.select(marks, |row| Columns::of("api_token", row).parse()).await
     }
 }
 

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AnyPool};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
+use crate::embedded::Readers;
 use crate::error::Error;
 
 /// How long a connection waits for another process's transaction on SQLite, and for a connection on PostgreSQL.
@@ -133,6 +135,14 @@ impl Database {
                 })
             });
         Ok(pool.connect_lazy_with(self.options()?))
+    }
+
+    /// The same of SQLite's own library; `None` on PostgreSQL.
+    pub(crate) fn embedded_readers(&self, size: u32) -> Option<Arc<Readers>> {
+        match self {
+            Self::Sqlite(path) => Some(Readers::new(path.clone(), size)),
+            Self::Postgres(_) => None,
+        }
     }
 
     fn reader_settings(&self) -> &'static str {

@@ -1,12 +1,14 @@
 //! SQLite without the driver that serves both databases, for what reads many rows. That driver copies each value several
 //! times, and hands each row from thread to thread.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_token::feed::{Change, Revision};
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::feed::{DIRECTORY, NOTHING, Statement, TOKENS};
@@ -18,8 +20,11 @@ use crate::tx::Head;
 const CHANGES_AT_ONCE: usize = 256;
 const HANDED_AHEAD: usize = 4;
 
-/// How long a statement waits for another process's transaction.
+/// How long a statement waits for another process's transaction, and a reader for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many statements a connection keeps prepared.
+const STATEMENTS_KEPT: usize = 64;
 
 /// A connection that only reads.
 fn open(path: &Path) -> Result<Connection, Error> {
@@ -28,7 +33,80 @@ fn open(path: &Path) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "query_only", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     Ok(connection)
+}
+
+/// Up to so many connections that only read, opened when first needed.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    path: PathBuf,
+    size: u32,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(crate) fn new(path: PathBuf, size: u32) -> Arc<Self> {
+        let size = size.max(1);
+        // As many fit into a semaphore on every machine that has 32 bits.
+        let permits = Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1)));
+        Arc::new(Self { path, size, permits, idle: Mutex::default() })
+    }
+
+    /// Runs a job with a connection, on a thread that may wait. It is run to its end even if nobody waits for it any more.
+    pub(crate) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        job: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = match tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_closed)) => return Err(sqlx::Error::PoolClosed.into()),
+            Err(_elapsed) => return Err(sqlx::Error::PoolTimedOut.into()),
+        };
+        let readers = Arc::clone(self);
+        let running = tokio::task::spawn_blocking(move || {
+            let idle = readers.idle().pop();
+            let mut connection = idle.map_or_else(|| open(&readers.path), Ok)?;
+            // One that has failed is not used again: the next job begins with a fresh view of the file.
+            let value = job(&mut connection)?;
+            readers.idle().push(connection);
+            drop(permit);
+            Ok(value)
+        });
+        finished(running).await
+    }
+
+    /// Waits for all jobs, and closes the connections. Nothing can be run afterwards.
+    pub(crate) async fn close(self: &Arc<Self>) {
+        let all = self.permits.acquire_many(self.size).await;
+        self.permits.close();
+        drop(all);
+        let readers = Arc::clone(self);
+        let closing = tokio::task::spawn_blocking(move || {
+            readers.idle().clear();
+            Ok(())
+        });
+        if let Err(error) = finished(closing).await {
+            tracing::debug!(%error, "the connections that read did not close in order");
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for a thread.
+async fn finished<T>(running: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
+    match running.await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The program is stopping.
+            Err(_cancelled) => Err(Error::Stopped),
+        },
+    }
 }
 
 /// As [`Store::load`](crate::Store::load): one thread reads, this one takes.
@@ -39,14 +117,7 @@ pub(crate) async fn load(path: &Path, take: &mut (dyn FnMut(Change) + Send)) -> 
     while let Some(changes) = receiver.recv().await {
         changes.into_iter().for_each(&mut *take);
     }
-    match reading.await {
-        Ok(outcome) => outcome,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The program is stopping.
-            Err(_cancelled) => Err(Error::Stopped),
-        },
-    }
+    finished(reading).await
 }
 
 /// Ends early, with any outcome, when nobody takes the changes any more.
@@ -84,4 +155,79 @@ fn read_everything(path: &Path, sender: &mpsc::Sender<Vec<Change>>) -> Result<Re
     // Nobody waits for more, if nobody takes these.
     drop(sender.blocking_send(changes));
     Ok(Revision::new(head.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    async fn one(readers: Arc<Readers>) -> Result<i64, Error> {
+        readers.run(|connection| Ok(connection.query_row("SELECT 1", [], |row| row.get(0))?)).await
+    }
+
+    #[tokio::test]
+    async fn as_many_read_at_once_as_may() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        drop(Connection::open(&path).unwrap());
+        let readers = Readers::new(path, 2);
+        let (reading, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let tasks = tokio_util::task::TaskTracker::new();
+        let jobs: Vec<_> = (0..20)
+            .map(|_| {
+                let (readers, reading, most) = (Arc::clone(&readers), Arc::clone(&reading), Arc::clone(&most));
+                tasks.spawn(async move {
+                    let job = readers.run(move |connection| {
+                        most.fetch_max(reading.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        let value: i64 = connection.query_row("SELECT 7", [], |row| row.get(0))?;
+                        reading.fetch_sub(1, Ordering::SeqCst);
+                        Ok(value)
+                    });
+                    assert_eq!(job.await.unwrap(), 7);
+                })
+            })
+            .collect();
+        for job in jobs {
+            job.await.unwrap();
+        }
+        assert!(most.load(Ordering::SeqCst) <= 2);
+        assert!((1..=2).contains(&readers.idle().len()), "connections are used again");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_after_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        drop(Connection::open(&path).unwrap());
+        let readers = Readers::new(path, 2);
+        assert_eq!(one(Arc::clone(&readers)).await.unwrap(), 1);
+        readers.close().await;
+        assert!(readers.idle().is_empty());
+        let error = one(Arc::clone(&readers)).await.expect_err("it is closed");
+        assert_eq!(error.kind(), "unavailable");
+        readers.close().await;
+    }
+
+    #[tokio::test]
+    async fn failures_have_their_kinds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let readers = Readers::new(path.clone(), 2);
+        let error = one(Arc::clone(&readers)).await.expect_err("there is no file");
+        assert_eq!(error.kind(), "unavailable", "{error}");
+        assert!(!path.exists(), "reading makes no file");
+        drop(Connection::open(&path).unwrap());
+        assert_eq!(one(Arc::clone(&readers)).await.unwrap(), 1, "it is there now");
+        let write = readers.run(|connection| Ok(connection.execute_batch("CREATE TABLE t (a)")?)).await;
+        assert_eq!(write.expect_err("it only reads").kind(), "read_only");
+        assert!(readers.idle().is_empty(), "a connection that has failed is not used again");
+        std::fs::write(&path, [1; 8192]).unwrap();
+        let look = readers.run(|connection| {
+            Ok(connection.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0))?)
+        });
+        assert_eq!(look.await.expect_err("it is no database").kind(), "bug");
+        readers.close().await;
+    }
 }

@@ -4,7 +4,6 @@ use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, EnvironmentId};
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::agent_deployment::Ending;
@@ -41,7 +40,7 @@ macro_rules! columns {
     };
 }
 
-const SOURCE: Source<Environment> = Source {
+const SOURCE: Source<'static, Environment> = Source {
     table: "environment",
     columns: columns!(),
     living: " FROM environment WHERE account_id = $1 AND deleted_at IS NULL",
@@ -49,7 +48,7 @@ const SOURCE: Source<Environment> = Source {
     read,
 };
 
-fn read(row: &AnyRow) -> Result<Environment, Error> {
+fn read(row: Row<'_>) -> Result<Environment, Error> {
     let mut columns = Columns::of("environment", row);
     Ok(Environment {
         id: columns.parse()?,
@@ -74,7 +73,7 @@ async fn find(
         " FROM environment WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL"
     ));
     let row = query.bind(id.to_string()).bind(account.to_string()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(|row| read(row.into())).transpose()
 }
 
 /// Every change of an environment after `from`.
@@ -117,7 +116,7 @@ impl Store {
         page: Page,
     ) -> Result<Listed<Environment>, Error> {
         let order = order.words(order.column.text_of_created(), "id");
-        self.list(&SOURCE, &[Some(account.to_string())], &order, page).await
+        self.list(&SOURCE, vec![account.to_string().into()], &order, page).await
     }
 }
 

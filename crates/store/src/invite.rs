@@ -3,12 +3,11 @@
 use countersign_token::id::{AccountId, InviteId};
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::error::Error;
 use crate::list::{ListColumn, Listed, Order, Source};
-use crate::row::Columns;
+use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::Tx;
 use crate::user::User;
@@ -63,7 +62,7 @@ macro_rules! columns {
     };
 }
 
-const SOURCE: Source<Invite> = Source {
+const SOURCE: Source<'static, Invite> = Source {
     table: "admin_user_invite",
     columns: columns!(),
     living: " FROM admin_user_invite WHERE account_id = $1",
@@ -71,7 +70,7 @@ const SOURCE: Source<Invite> = Source {
     read,
 };
 
-fn read(row: &AnyRow) -> Result<Invite, Error> {
+fn read(row: Row<'_>) -> Result<Invite, Error> {
     let mut columns = Columns::of("admin_user_invite", row);
     Ok(Invite {
         id: columns.parse()?,
@@ -89,7 +88,7 @@ fn read(row: &AnyRow) -> Result<Invite, Error> {
 async fn find_anywhere(connection: &mut AnyConnection, id: &InviteId) -> Result<Option<Invite>, Error> {
     let query = sqlx::query(concat!("SELECT ", columns!(), " FROM admin_user_invite WHERE id = $1"));
     let row = query.bind(id.to_string()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(|row| read(row.into())).transpose()
 }
 
 async fn find(connection: &mut AnyConnection, account: &AccountId, id: &InviteId) -> Result<Option<Invite>, Error> {
@@ -126,7 +125,7 @@ impl Store {
         order: &Order<ListColumn>,
         page: Page,
     ) -> Result<Listed<Invite>, Error> {
-        self.list(&SOURCE, &[Some(account.to_string())], &order.words(order.column.text(), "id"), page).await
+        self.list(&SOURCE, vec![account.to_string().into()], &order.words(order.column.text(), "id"), page).await
     }
 }
 

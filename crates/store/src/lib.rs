@@ -31,6 +31,7 @@ mod object;
 mod rekey;
 mod row;
 mod seen;
+mod select;
 mod service_token;
 mod store;
 mod tx;
@@ -70,7 +71,7 @@ pub use zone::{Zone, ZoneFilter};
 
 /// A part of a list: `limit` rows after the first `offset`.
 ///
-/// For lists that people make by hand. Service tokens have a list of their own, which starts at a key.
+/// For lists that people make by hand, and for any order. Tokens have lists of their own, which start at a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     /// How many rows to pass over.

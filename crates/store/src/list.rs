@@ -1,13 +1,9 @@
 //! Lists that say how they are sorted, with the number of rows in all.
 
-use sqlx::any::AnyRow;
-use sqlx::query::Query;
-
 use crate::Page;
 use crate::error::Error;
-use crate::row::Columns;
+use crate::select::{Read, Select, Value};
 use crate::store::Store;
-use crate::tx::built;
 
 /// How a list is sorted. Rows with the same value are in the order of their ids, in the same direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,40 +115,82 @@ impl ListColumn {
 }
 
 /// What a list is made of.
-pub(crate) struct Source<T> {
-    pub(crate) table: &'static str,
-    pub(crate) columns: &'static str,
+pub(crate) struct Source<'s, T> {
+    pub(crate) table: &'s str,
+    pub(crate) columns: &'s str,
     /// From `FROM` to the last condition, with places for the values.
-    pub(crate) living: &'static str,
+    pub(crate) living: &'s str,
     /// Reads the number of rows where it is kept, with the same values; `None` counts them.
-    pub(crate) total: Option<&'static str>,
-    pub(crate) read: fn(&AnyRow) -> Result<T, Error>,
+    pub(crate) total: Option<&'s str>,
+    pub(crate) read: Read<T>,
+}
+
+impl<T> Source<'_, T> {
+    /// What reads the number of rows.
+    pub(crate) fn total(&self, values: &[Value]) -> Select {
+        let sql = self.total.map_or_else(|| format!("SELECT COUNT(*){}", self.living), str::to_owned);
+        Select { sql, values: values.to_vec() }
+    }
+
+    /// Up to `count` ids in their order: those of every `step`-th row after the id `after`.
+    pub(crate) fn marks(&self, mut values: Vec<Value>, after: String, step: u32, count: u32) -> Select {
+        let living = self.living;
+        let next = values.len() + 1;
+        values.extend([after.into(), (i64::from(step) - 1).into(), i64::from(count).into()]);
+        let (offset, limit) = (next + 1, next + 2);
+        // One walk through the index, in steps that begin with a seek. The first is written like the others, so that both
+        // have the column's collation.
+        let sql = format!(
+            "WITH RECURSIVE mark (id) AS (\
+             SELECT (SELECT id{living} AND id > ${next} ORDER BY id LIMIT 1 OFFSET ${offset}) \
+             UNION ALL \
+             SELECT (SELECT id{living} AND id > mark.id ORDER BY id LIMIT 1 OFFSET ${offset}) FROM mark \
+             WHERE mark.id IS NOT NULL) \
+             SELECT id FROM mark WHERE id IS NOT NULL LIMIT ${limit}"
+        );
+        Select { sql, values }
+    }
 }
 
 impl Store {
     /// Reads a part of a list; `order` is what [`Order::words`] returns.
-    pub(crate) async fn list<T>(
+    pub(crate) async fn list<T: Send + 'static>(
         &self,
-        source: &Source<T>,
-        values: &[Option<String>],
+        source: &Source<'_, T>,
+        mut values: Vec<Value>,
         order: &str,
         page: Page,
     ) -> Result<Listed<T>, Error> {
-        let Source { table, columns, living, total, read } = *source;
-        let mut snapshot = self.snapshot().await?;
-        let count = total.map_or_else(|| format!("SELECT COUNT(*){living}"), str::to_owned);
-        let row = values.iter().cloned().fold(built(count), Query::bind).fetch_one(&mut *snapshot).await?;
-        let total = Columns::of(table, &row).count()?;
+        let Source { table, columns, living, .. } = *source;
+        let total = source.total(&values);
         let (limit, offset) = page.bounds();
         let (first, second) = (values.len() + 1, values.len() + 2);
+        values.extend([limit.into(), offset.into()]);
         // What is passed over is looked at in the index alone, or sorted without the columns that nobody wants.
         let sql = format!(
             "SELECT {columns} FROM {table} WHERE id IN (SELECT id{living} ORDER BY {order} LIMIT ${first} OFFSET ${second}) \
              ORDER BY {order}"
         );
-        let query = values.iter().cloned().fold(built(sql), Query::bind).bind(limit).bind(offset);
-        let rows = query.fetch_all(&mut *snapshot).await?;
-        Ok(Listed { rows: rows.iter().map(read).collect::<Result<_, _>>()?, total })
+        self.select_listed(total, Select { sql, values }, source.read).await
+    }
+
+    /// Reads a part of a list in the order of its ids: what comes after the id `after` (empty for all), without the first
+    /// rows of these.
+    pub(crate) async fn list_after<T: Send + 'static>(
+        &self,
+        source: &Source<'_, T>,
+        mut values: Vec<Value>,
+        after: String,
+        page: Page,
+    ) -> Result<Listed<T>, Error> {
+        let Source { columns, living, .. } = *source;
+        let total = source.total(&values);
+        let (limit, offset) = page.bounds();
+        let next = values.len() + 1;
+        values.extend([after.into(), limit.into(), offset.into()]);
+        let sql =
+            format!("SELECT {columns}{living} AND id > ${next} ORDER BY id LIMIT ${} OFFSET ${}", next + 1, next + 2);
+        self.select_listed(total, Select { sql, values }, source.read).await
     }
 }
 

@@ -177,7 +177,7 @@ impl Store {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         let query = sqlx::query(api_token::UNDER_KEY).bind(i64::from(key.get())).bind(after).bind(i64::from(limit));
         let rows = query.fetch_all(&mut *self.reader().await?).await?;
-        rows.iter().map(api_token::read).collect()
+        rows.iter().map(|row| api_token::read(row.into())).collect()
     }
 
     /// Forgets the digests under a key that is not live any more by which indexes knew tokens, and those of secrets whose

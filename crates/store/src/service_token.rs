@@ -9,16 +9,29 @@ use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, ClientId, ServiceTokenId, ZoneId};
 use countersign_token::service_token::{Name, Owner, ServiceToken, fold};
 use countersign_token::time::Timestamp;
-use sqlx::Any;
 use sqlx::AnyConnection;
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query;
 
+use crate::Page;
 use crate::bulk::{Binding, Bulk};
 use crate::error::Error;
+use crate::list::{Listed, Source};
 use crate::row::{Columns, Row};
+use crate::select::Value;
 use crate::store::Store;
-use crate::tx::{Group, Tx, built, expect_rows, head_columns};
+use crate::tx::{Group, Tx, expect_rows, head_columns};
+
+macro_rules! columns {
+    () => {
+        "id, account_id, zone_id, client_id, name, duration, enabled, secret_version, digest, digest_key, \
+         previous_digest, previous_digest_key, previous_expires_at, created_at, updated_at, expires_at, last_seen_at"
+    };
+}
+
+macro_rules! living {
+    () => {
+        " FROM service_token WHERE account_id = $1 AND zone_id = $2 AND deleted_at IS NULL"
+    };
+}
 
 /// Which service tokens to list.
 #[derive(Clone, Debug)]
@@ -61,9 +74,29 @@ impl ServiceTokenFilter {
         sql
     }
 
-    fn bind<'q>(&self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
+    /// Whether it finds all that live there.
+    fn is_whole(&self) -> bool {
+        self.name.is_none() && self.search.is_none()
+    }
+
+    fn values(&self) -> Vec<Value> {
         let search = self.search.as_deref().map(like_pattern);
-        [self.name.clone(), search].into_iter().flatten().fold(query, Query::bind)
+        let owner = [self.owner.account.to_string(), zone_text(self.owner.zone)];
+        owner.into_iter().chain(self.name.clone()).chain(search).map(Value::from).collect()
+    }
+
+    /// What [`source`](Self::source) takes its rows from.
+    fn living(&self) -> String {
+        let mut living = String::from(living!());
+        living.push_str(&self.conditions(3));
+        living
+    }
+
+    fn source<'s>(&self, living: &'s str) -> Source<'s, ServiceToken> {
+        const KEPT: &str =
+            "SELECT COALESCE(MAX(live), 0) FROM service_token_count WHERE account_id = $1 AND zone_id = $2";
+        let total = self.is_whole().then_some(KEPT);
+        Source { table: "service_token", columns: columns!(), living, total, read }
     }
 }
 
@@ -80,19 +113,6 @@ fn like_pattern(search: &str) -> String {
     pattern
 }
 
-macro_rules! columns {
-    () => {
-        "id, account_id, zone_id, client_id, name, duration, enabled, secret_version, digest, digest_key, \
-         previous_digest, previous_digest_key, previous_expires_at, created_at, updated_at, expires_at, last_seen_at"
-    };
-}
-
-macro_rules! living {
-    () => {
-        " FROM service_token WHERE account_id = $1 AND zone_id = $2 AND deleted_at IS NULL"
-    };
-}
-
 fn zone_text(zone: Option<ZoneId>) -> String {
     zone.map(|zone| zone.to_string()).unwrap_or_default()
 }
@@ -106,7 +126,7 @@ fn read_duration(columns: &mut Columns<'_>) -> Result<TokenDuration, Error> {
     TokenDuration::parse(text).map_err(|error| columns.problem(error))
 }
 
-fn read(row: &AnyRow) -> Result<ServiceToken, Error> {
+fn read(row: Row<'_>) -> Result<ServiceToken, Error> {
     let mut columns = Columns::of("service_token", row);
     Ok(ServiceToken {
         id: columns.parse()?,
@@ -142,7 +162,7 @@ async fn find(
         .bind(zone_text(owner.zone))
         .bind(id.to_string());
     let row = query.fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(|row| read(row.into())).transpose()
 }
 
 async fn find_client_ids(connection: &mut AnyConnection, wanted: &HashSet<ClientId>) -> Result<Vec<ClientId>, Error> {
@@ -301,8 +321,9 @@ impl Store {
         find(&mut *self.reader().await?, owner, id).await
     }
 
-    /// Up to `limit` service tokens in the order of their ids, which is that of their creation: those after the id
-    /// `after`, without the first `offset` of these. Passing over costs time by the row; starting after an id doesn't.
+    /// Service tokens in the order of their ids, which is that of their creation: those after the id `after`, without the
+    /// first rows of these. Passing over costs time by the row; starting after an id doesn't. The total is what the filter
+    /// finds in all; without name and search it is a kept number, and takes no time.
     ///
     /// # Errors
     ///
@@ -311,26 +332,16 @@ impl Store {
         &self,
         filter: &ServiceTokenFilter,
         after: Option<&ServiceTokenId>,
-        offset: u64,
-        limit: u32,
-    ) -> Result<Vec<ServiceToken>, Error> {
+        page: Page,
+    ) -> Result<Listed<ServiceToken>, Error> {
         if filter.is_hopeless() {
-            return Ok(Vec::new());
+            return Ok(Listed { rows: Vec::new(), total: 0 });
         }
-        let mut sql = String::from(concat!("SELECT ", columns!(), living!(), " AND id > $3"));
-        sql.push_str(&filter.conditions(6));
-        sql.push_str(" ORDER BY id LIMIT $4 OFFSET $5");
-        let query = built(sql)
-            .bind(filter.owner.account.to_string())
-            .bind(zone_text(filter.owner.zone))
-            .bind(after.map(|id| id.to_string()).unwrap_or_default())
-            .bind(i64::from(limit))
-            .bind(i64::try_from(offset).unwrap_or(i64::MAX));
-        let rows = filter.bind(query).fetch_all(&mut *self.reader().await?).await?;
-        rows.iter().map(read).collect()
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        self.list_after(&filter.source(&filter.living()), filter.values(), after, page).await
     }
 
-    /// How many service tokens the filter finds. Without name and search this is a kept number, and takes no time.
+    /// How many service tokens the filter finds.
     ///
     /// # Errors
     ///
@@ -339,15 +350,26 @@ impl Store {
         if filter.is_hopeless() {
             return Ok(0);
         }
-        let mut reader = self.reader().await?;
-        if filter.name.is_none() && filter.search.is_none() {
-            return read_count(&mut reader, &filter.owner).await;
-        }
-        let mut sql = String::from(concat!("SELECT COUNT(*)", living!()));
-        sql.push_str(&filter.conditions(3));
-        let query = built(sql).bind(filter.owner.account.to_string()).bind(zone_text(filter.owner.zone));
-        let row = filter.bind(query).fetch_one(&mut *reader).await?;
-        Columns::of("service_token", &row).count()
+        self.select_total(filter.source(&filter.living()).total(&filter.values())).await
+    }
+
+    /// Up to `count` ids of the service tokens that live in a place, in their order: those of every `step`-th row after the
+    /// id `after`. It reads as many rows as it passes over.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn mark_service_tokens(
+        &self,
+        owner: &Owner,
+        after: Option<&ServiceTokenId>,
+        step: u32,
+        count: u32,
+    ) -> Result<Vec<ServiceTokenId>, Error> {
+        let filter = ServiceTokenFilter::all(*owner);
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let marks = filter.source(&filter.living()).marks(filter.values(), after, step, count);
+        self.select(marks, |row| Columns::of("service_token", row).parse()).await
     }
 }
 

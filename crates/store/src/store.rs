@@ -11,6 +11,7 @@ use sqlx::{AnyConnection, AnyPool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::database::{self, Database, Options};
+use crate::embedded::Readers;
 use crate::error::Error;
 use crate::installation_key;
 use crate::migrate;
@@ -27,6 +28,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     database: Database,
     readers: AnyPool,
+    /// Beside `readers`, for what reads many rows; `None` on PostgreSQL.
+    embedded: Option<Arc<Readers>>,
     ordered: mpsc::Sender<Box<dyn Job>>,
     apart: mpsc::Sender<Box<dyn Job>>,
     own: Arc<Own>,
@@ -69,8 +72,9 @@ impl Store {
             let lane = Lane::new(database.clone(), keyring.clone(), Arc::clone(&own), Arc::clone(&counts), queue, None);
             (apart, Some(lane))
         };
+        let embedded = database.embedded_readers(readers);
         let readers = database.readers(readers)?;
-        let store = Self(Arc::new(Inner { database, readers, ordered, apart, own, counts, keyring }));
+        let store = Self(Arc::new(Inner { database, readers, embedded, ordered, apart, own, counts, keyring }));
         Ok((store, Writer::new(lane, apart_lane)))
     }
 
@@ -94,12 +98,13 @@ impl Store {
         installation_key::identify(&mut connection, &keyring).await?;
         let own = Arc::new(Own::new(Head::read(&mut connection).await?.value));
         database::close(connection).await;
+        let embedded = database.embedded_readers(readers);
         let readers = database.readers(readers)?;
         // Nobody works off this queue.
         let (ordered, _) = mpsc::channel(1);
         let counts = Arc::new(WriterCounts::new());
         let apart = ordered.clone();
-        let inner = Inner { database, readers, ordered, apart, own, counts, keyring };
+        let inner = Inner { database, readers, embedded, ordered, apart, own, counts, keyring };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -174,6 +179,14 @@ impl Store {
     /// Closes the connections that read. Nothing can be read afterwards.
     pub async fn close(&self) {
         self.0.readers.close().await;
+        if let Some(embedded) = self.embedded() {
+            embedded.close().await;
+        }
+    }
+
+    /// What reads SQLite without the general driver; `None` on PostgreSQL.
+    pub(crate) fn embedded(&self) -> Option<&Arc<Readers>> {
+        self.0.embedded.as_ref()
     }
 
     pub(crate) async fn reader(&self) -> Result<PoolConnection<Any>, Error> {
@@ -190,6 +203,11 @@ impl Store {
         let error = error.into();
         self.0.counts.errors.count(&error);
         error
+    }
+
+    /// Counts the error, if it is one.
+    pub(crate) fn counting<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        outcome.inspect_err(|error| self.0.counts.errors.count(error))
     }
 
     pub(crate) fn database(&self) -> &Database {

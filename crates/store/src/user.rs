@@ -5,7 +5,6 @@ use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, UserId, UserPfid};
 use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 
 use crate::Page;
 use crate::error::Error;
@@ -79,7 +78,7 @@ macro_rules! filter {
     };
 }
 
-fn read(row: &AnyRow) -> Result<User, Error> {
+fn read(row: Row<'_>) -> Result<User, Error> {
     let mut columns = Columns::of("app_user", row);
     Ok(User {
         id: columns.parse()?,
@@ -97,7 +96,7 @@ fn read(row: &AnyRow) -> Result<User, Error> {
 }
 
 /// The members of an account. No index serves their order: there are few.
-const MEMBERS: Source<User> = Source {
+const MEMBERS: Source<'static, User> = Source {
     table: "app_user",
     columns: columns!(),
     living: " FROM app_user WHERE id IN (SELECT user_id FROM membership WHERE account_id = $1)",
@@ -116,19 +115,19 @@ async fn find_member(
         " FROM app_user WHERE pfid = $1 AND id IN (SELECT user_id FROM membership WHERE account_id = $2)"
     ));
     let row = query.bind(pfid.to_string()).bind(account.to_string()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(|row| read(row.into())).transpose()
 }
 
 async fn find(connection: &mut AnyConnection, id: &UserId) -> Result<Option<User>, Error> {
     let query = sqlx::query(concat!("SELECT ", columns!(), " FROM app_user WHERE id = $1"));
     let row = query.bind(id.to_string()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(|row| read(row.into())).transpose()
 }
 
 async fn find_by_email(connection: &mut AnyConnection, email: &str) -> Result<Option<User>, Error> {
     let query = sqlx::query(concat!("SELECT ", columns!(), " FROM app_user WHERE email_folded = $1"));
     let row = query.bind(User::fold(email)).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(|row| read(row.into())).transpose()
 }
 
 /// Every change of a user or of its memberships after `from`: one row a membership, those of a user together.
@@ -188,7 +187,7 @@ impl Store {
                 .bind(limit)
                 .bind(offset);
         let rows = query.fetch_all(&mut *self.reader().await?).await?;
-        rows.iter().map(read).collect()
+        rows.iter().map(|row| read(row.into())).collect()
     }
 
     /// The user with this PFID, if it is a member of this account.
@@ -215,7 +214,7 @@ impl Store {
             ListColumn::Id => "pfid",
             ListColumn::InsertedAt | ListColumn::UpdatedAt => order.column.text_of_created(),
         };
-        self.list(&MEMBERS, &[Some(account.to_string())], &order.words(column, "pfid"), page).await
+        self.list(&MEMBERS, vec![account.to_string().into()], &order.words(column, "pfid"), page).await
     }
 
     /// The memberships of a user, in the order of the accounts' ids.

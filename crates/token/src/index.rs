@@ -207,6 +207,13 @@ impl Index {
         }
     }
 
+    /// Whether there is a credential that is found by the same as this one, and not deleted. `false` for any other subject.
+    pub fn holds(&self, subject: &Subject) -> bool {
+        row::key_of(subject).is_some_and(|key| {
+            self.place(key).judge(|candidate| candidate.is_known && !candidate.words.state.has(State::DELETED))
+        })
+    }
+
     /// What is known of an admitted credential; `None` if it was deleted since.
     pub fn describe(&self, handle: Handle) -> Option<Arc<Detail>> {
         self.look(handle, |record| record.detail.clone()).flatten()

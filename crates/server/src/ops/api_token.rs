@@ -246,7 +246,19 @@ impl Ops {
         if order.column == ApiTokenColumn::LastUsedAt {
             self.flush_marks().await;
         }
-        let Listed { rows, total } = self.store.list_api_tokens(&permit.account(), order, page).await?;
+        let account = permit.account();
+        let Listed { rows, total } = match self.seat.pages() {
+            Some(pages) if order.column == ApiTokenColumn::Id && !order.descending => {
+                let walk = async |after: Option<_>, step, count| {
+                    self.store.mark_api_tokens(&account, after.as_ref(), step, count).await
+                };
+                let read = async |after: Option<_>, page| {
+                    self.store.list_api_tokens_after(&account, after.as_ref(), page).await
+                };
+                pages.api_tokens.read(account, page, walk, read, |token| token.id).await?
+            }
+            _ => self.store.list_api_tokens(&account, order, page).await?,
+        };
         Ok(Listed { rows: rows.into_iter().map(|token| self.seat.with_last_used(token)).collect(), total })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_store::{AuditEvent, ServiceTokenFilter, Tx};
+use countersign_store::{AuditEvent, Listed, Page, ServiceTokenFilter, Tx};
 use countersign_token::duration::TokenDuration;
 use countersign_token::id::{ClientId, ServiceTokenId};
 use countersign_token::secret::Secret;
@@ -13,7 +13,6 @@ use serde_json::json;
 use super::audit::difference;
 use super::commit::{gives, takes_away};
 use super::idempotency::{Intent, Reply};
-use super::pages::Start;
 use super::{Error, Ops, Seat};
 use crate::caller::{Origin, Permit, Read, Write};
 
@@ -199,24 +198,20 @@ impl Ops {
     ) -> Result<ServiceTokens, Error> {
         let owner = permit.owner();
         let filter = ServiceTokenFilter { owner, name: list.name.clone(), search: list.search.clone() };
+        let page = Page { offset: (list.page - 1).saturating_mul(list.per_page.into()), limit: list.per_page };
+        let read = async |after: Option<_>, page| self.store.list_service_tokens(&filter, after.as_ref(), page).await;
         // A filter's pages are few, and any change may move them: only whole lists are worth remembering.
-        let whole = list.name.is_none() && list.search.is_none();
-        let pages = match &self.seat {
-            Seat::Node(node) if whole => Some(&node.pages),
-            Seat::Node(_) | Seat::Outside => None,
+        let is_whole = list.name.is_none() && list.search.is_none();
+        let Listed { rows, total } = match self.seat.pages() {
+            Some(pages) if is_whole => {
+                let walk = async |after: Option<_>, step, count| {
+                    self.store.mark_service_tokens(&owner, after.as_ref(), step, count).await
+                };
+                pages.service_tokens.read(owner, page, walk, read, |token| token.id).await?
+            }
+            _ => read(None, page).await?,
         };
-        let start = match pages {
-            Some(pages) => pages.start(owner, list.page, list.per_page),
-            None => Start::counted(list.page, list.per_page),
-        };
-        let total = self.store.count_service_tokens(&filter).await?;
-        let tokens = self.store.list_service_tokens(&filter, start.after.as_ref(), start.skip, list.per_page).await?;
-        if let (Some(pages), Some(last)) = (pages, tokens.last())
-            && u32::try_from(tokens.len()) == Ok(list.per_page)
-        {
-            pages.remember(owner, list.page, list.per_page, start, last.id);
-        }
-        Ok(ServiceTokens { tokens: tokens.into_iter().map(|token| self.seat.with_last_seen(token)).collect(), total })
+        Ok(ServiceTokens { tokens: rows.into_iter().map(|token| self.seat.with_last_seen(token)).collect(), total })
     }
 
     /// Merges `update` into a token. A higher secret version makes a new secret.

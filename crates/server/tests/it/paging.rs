@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{Issued, World, on_both};
+use crate::world::{HOUR, Issued, START, World, on_both};
 
 const MANY: usize = 2500;
 
@@ -165,6 +165,33 @@ fn deletions_between_pages() {
                 world.writer().delete(&format!("{tokens}/{id}")).await.ok();
             }
             assert_eq!(walk(world, &tokens, Some(10)).await, (Vec::new(), 1));
+        }
+    });
+}
+
+/// Ids are drawn before they are written, on any node, by any clock: a token may come late, and belong where somebody has
+/// read already.
+#[test]
+fn a_token_that_comes_late_is_in_its_place() {
+    on_both(async |world| {
+        for tokens in world.scopes() {
+            world.set_clock(START);
+            let mut expected = ids(&issue(world, &tokens, 11).await);
+            world.advance(2 * HOUR);
+            expected.extend(ids(&issue(world, &tokens, 19).await));
+            for late in 0..3 {
+                assert_eq!(walk(world, &tokens, Some(5)).await.0, expected);
+                world.set_clock(START);
+                world.advance(HOUR);
+                expected.insert(11, world.issue(&tokens, json!({"name": "late"})).await.id);
+                expected[11..=11 + late].sort();
+                // It shifts what comes after, and changes to it shift nothing.
+                for number in [4, 6, 3, 7, 2, 1, 5] {
+                    let rows: Vec<String> = expected.iter().skip((number - 1) * 5).take(5).cloned().collect();
+                    assert_eq!(page(world, &tokens, &format!("per_page=5&page={number}")).await, rows, "{number}");
+                }
+                world.writer().act(&format!("{tokens}/{}/refresh", expected[11])).await.ok();
+            }
         }
     });
 }

@@ -186,6 +186,21 @@ async fn every_order_is_total(world: World) {
         let listed = store.list_api_tokens(&account, &BY_ID, page).await.unwrap();
         assert_eq!((listed.rows.len(), listed.total), (0, 23), "{page:?}");
     }
+    let ids = sorted(&tokens, &BY_ID);
+    for (after, offset, limit) in [(None, 0, 7), (None, 5, 50), (Some(4), 0, 3), (Some(4), 2, 3), (Some(22), 0, 3)] {
+        let skipped = after.map_or(0, |after| after + 1) + offset;
+        let (after, page) = (after.map(|after| &ids[after]), Page { offset: offset as u64, limit: limit as u32 });
+        let listed = store.list_api_tokens_after(&account, after, page).await.unwrap();
+        let found: Vec<_> = listed.rows.into_iter().map(|token| token.id).collect();
+        assert_eq!(found, ids.iter().skip(skipped).take(limit).copied().collect::<Vec<_>>(), "{after:?} {page:?}");
+        assert_eq!(listed.total, 23);
+    }
+    for (after, step, count) in [(None, 5, 9), (None, 23, 1), (None, 24, 1), (Some(7), 4, 9), (None, 3, 2)] {
+        let skipped = after.map_or(0, |after| after + 1);
+        let marks: Vec<_> = ids.iter().skip(skipped + step - 1).step_by(step).take(count).copied().collect();
+        let (after, step, count) = (after.map(|after| &ids[after]), step as u32, count as u32);
+        assert_eq!(store.mark_api_tokens(&account, after, step, count).await.unwrap(), marks, "{step} {count}");
+    }
     let nobody = AccountId::generate(&world.entropy);
     assert_eq!(store.list_api_tokens(&nobody, &BY_ID, Page::ALL).await.unwrap().total, 0);
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use countersign_store::{Database, ServiceTokenFilter};
+use countersign_store::{Database, Page, ServiceTokenFilter};
 use countersign_token::digest::InstallationKey;
 use countersign_token::id::{AccountId, ServiceTokenId};
 use countersign_token::service_token::Owner;
@@ -57,7 +57,7 @@ async fn a_killed_writer_leaves_what_it_acknowledged(world: World) {
         .await
         .unwrap();
         let filter = ServiceTokenFilter::all(owner);
-        let tokens = store.list_service_tokens(&filter, None, 0, 100_000).await.unwrap();
+        let tokens = store.list_service_tokens(&filter, None, Page::ALL).await.unwrap().rows;
         for id in &acknowledged {
             assert!(tokens.iter().any(|token| token.id == *id), "{id} was acknowledged");
         }

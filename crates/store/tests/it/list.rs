@@ -16,15 +16,17 @@ on_both! {
 }
 
 async fn ids(store: &Open, filter: &ServiceTokenFilter) -> Vec<String> {
-    let tokens = store.list_service_tokens(filter, None, 0, 1000).await.unwrap();
-    assert_eq!(store.count_service_tokens(filter).await.unwrap(), tokens.len() as u64, "{filter:?}");
-    tokens.into_iter().map(|token| token.id.to_string()).collect()
+    let listed = store.list_service_tokens(filter, None, Page::ALL).await.unwrap();
+    assert_eq!(listed.total, listed.rows.len() as u64, "{filter:?}");
+    assert_eq!(store.count_service_tokens(filter).await.unwrap(), listed.total, "{filter:?}");
+    listed.rows.into_iter().map(|token| token.id.to_string()).collect()
 }
 
 async fn names(store: &Open, filter: &ServiceTokenFilter) -> Vec<String> {
-    let tokens = store.list_service_tokens(filter, None, 0, 1000).await.unwrap();
-    assert_eq!(store.count_service_tokens(filter).await.unwrap(), tokens.len() as u64, "{filter:?}");
-    tokens.into_iter().map(|token| token.name.as_str().to_owned()).collect()
+    let listed = store.list_service_tokens(filter, None, Page::ALL).await.unwrap();
+    assert_eq!(listed.total, listed.rows.len() as u64, "{filter:?}");
+    assert_eq!(store.count_service_tokens(filter).await.unwrap(), listed.total, "{filter:?}");
+    listed.rows.into_iter().map(|token| token.name.as_str().to_owned()).collect()
 }
 
 async fn pages_by_key_and_by_number_agree(world: World) {
@@ -40,8 +42,9 @@ async fn pages_by_key_and_by_number_agree(world: World) {
     for size in [1, 5, 23, 50] {
         let (mut by_key, mut by_number, mut after, mut offset) = (Vec::new(), Vec::new(), None, 0);
         loop {
-            let page = store.list_service_tokens(&filter, after.as_ref(), 0, size).await.unwrap();
-            let numbered = store.list_service_tokens(&filter, None, offset, size).await.unwrap();
+            let page =
+                store.list_service_tokens(&filter, after.as_ref(), Page { offset: 0, limit: size }).await.unwrap().rows;
+            let numbered = store.list_service_tokens(&filter, None, Page { offset, limit: size }).await.unwrap().rows;
             by_number.extend(numbered.iter().map(|token| token.id));
             offset += u64::from(size);
             let Some(last) = page.last() else { break };
@@ -51,10 +54,22 @@ async fn pages_by_key_and_by_number_agree(world: World) {
         assert_eq!(by_key, expected, "by {size}");
         assert_eq!(by_number, expected, "by {size}");
     }
-    let both = store.list_service_tokens(&filter, Some(&expected[4]), 10, 3).await.unwrap();
+    let both =
+        store.list_service_tokens(&filter, Some(&expected[4]), Page { offset: 10, limit: 3 }).await.unwrap().rows;
     assert_eq!(both.iter().map(|token| token.id).collect::<Vec<_>>(), expected[15..18]);
-    assert!(store.list_service_tokens(&filter, None, u64::MAX, 10).await.unwrap().is_empty());
-    assert!(store.list_service_tokens(&filter, None, 0, 0).await.unwrap().is_empty());
+    for page in [Page { offset: u64::MAX, limit: 10 }, Page { offset: 0, limit: 0 }] {
+        let listed = store.list_service_tokens(&filter, None, page).await.unwrap();
+        assert_eq!((listed.rows.len(), listed.total), (0, 23), "{page:?}");
+    }
+    for (after, step, count) in
+        [(None, 5, 9), (None, 1, 50), (None, 23, 1), (None, 24, 1), (Some(7), 4, 9), (None, 3, 2)]
+    {
+        let skipped = after.map_or(0, |after| after + 1);
+        let marks: Vec<_> = expected.iter().skip(skipped + step - 1).step_by(step).take(count).copied().collect();
+        let (after, step, count) = (after.map(|after| &expected[after]), step as u32, count as u32);
+        assert_eq!(store.mark_service_tokens(&owner, after, step, count).await.unwrap(), marks, "{step} {count}");
+    }
+    assert!(store.mark_service_tokens(&world.owner(), None, 1, 9).await.unwrap().is_empty());
 }
 
 async fn pages_stay_put_while_rows_come_and_go(world: World) {
@@ -69,7 +84,7 @@ async fn pages_stay_put_while_rows_come_and_go(world: World) {
     let filter = ServiceTokenFilter::all(owner);
     let (mut seen, mut after) = (Vec::new(), None);
     for round in 0.. {
-        let page = store.list_service_tokens(&filter, after.as_ref(), 0, 4).await.unwrap();
+        let page = store.list_service_tokens(&filter, after.as_ref(), Page { offset: 0, limit: 4 }).await.unwrap().rows;
         let Some(last) = page.last() else { break };
         after = Some(last.id);
         seen.extend(page.iter().map(|token| token.id));
@@ -135,7 +150,11 @@ async fn searches_ignore_case_and_take_signs_literally(world: World) {
     check("İSTANBUL", &["İstanbul"]).await;
     check("", &all).await;
     check("nothing like it", &[]).await;
-    let one = &store.list_service_tokens(&ServiceTokenFilter::all(owner), None, 2, 1).await.unwrap()[0];
+    let one = &store
+        .list_service_tokens(&ServiceTokenFilter::all(owner), None, Page { offset: 2, limit: 1 })
+        .await
+        .unwrap()
+        .rows[0];
     check(&one.id.to_string().to_uppercase(), &["100 percent"]).await;
     check(&one.client_id.to_string()[4..20], &["100 percent"]).await;
     check(".access", &all).await;

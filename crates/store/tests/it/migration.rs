@@ -148,7 +148,7 @@ async fn everything_of_the_step_before_is_in_its_place(world: World) {
 
     let filter = ServiceTokenFilter::all(Owner { account: first(), zone: None });
     assert_eq!(store.count_service_tokens(&filter).await.unwrap(), 1);
-    let tokens = store.list_service_tokens(&filter, None, 0, 10).await.unwrap();
+    let tokens = store.list_service_tokens(&filter, None, Page::ALL).await.unwrap().rows;
     assert_eq!((tokens.len(), tokens[0].name.as_str(), tokens[0].secret_version), (1, "deploy", 2));
 
     let of_first = store.list_api_tokens(&first(), &TOKENS_BY_ID, Page::ALL).await.unwrap();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use countersign_store::{Database, Error, Node, NodeId};
+use countersign_store::{Database, Error, Node, NodeId, Page};
 use countersign_token::feed::Revision;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -94,7 +94,7 @@ async fn a_lost_commit_takes_place_once(world: World, mode: u8) {
     assert_eq!(written.revision, Some(Revision::new(6)));
     let filter = countersign_store::ServiceTokenFilter::all(owner);
     assert_eq!(store.count_service_tokens(&filter).await.unwrap(), 6);
-    assert_eq!(store.list_service_tokens(&filter, None, 0, 100).await.unwrap().len(), 6);
+    assert_eq!(store.list_service_tokens(&filter, None, Page::ALL).await.unwrap().rows.len(), 6);
     assert!(!store.take_foreign(Revision::new(6)), "all of them are this process' own");
     let chain = store.verify_audit_chain(&mut |_| ()).await.unwrap();
     assert_eq!((chain.events, chain.broken), (6, None));

@@ -96,6 +96,43 @@ fn case_36_pages_together_are_the_list() {
     });
 }
 
+/// What has been read is remembered: a place means the same rows for everybody, whoever has read what, and whatever came
+/// or went.
+#[test]
+fn a_place_in_the_list_moves_with_its_rows() {
+    on_both(async |world| {
+        tokens(world, 30).await;
+        let caller = world.prefactor();
+        let mut expected = caller.ids("/api_token").await;
+        // The caller's own token is the oldest.
+        for gone in [28, 1, 13, 14, 20, 9] {
+            for offset in (0..30).step_by(4) {
+                let rows: Vec<_> = expected.iter().skip(offset).take(4).cloned().collect();
+                assert_eq!(ids(&page(&caller, offset as u64, 4).await), rows, "from {offset}");
+            }
+            let path = format!("/api_token/{}", expected.remove(gone));
+            caller.act(&format!("{path}/revoke")).await.ok();
+            caller.delete(&path).await.ok();
+            for offset in [11, 3, 25, 12, 0, 18, 11, 40] {
+                let rows: Vec<_> = expected.iter().skip(offset).take(7).cloned().collect();
+                let body = page(&caller, offset as u64, 7).await;
+                assert_eq!(ids(&body), rows, "from {offset} after {gone} went");
+                assert_eq!(body["pagination"]["item_count"], expected.len());
+            }
+        }
+        // Ids are drawn before they are written, on any node, by any clock: this one belongs before all that were read.
+        world.set_clock("2025-01-01T00:00:00Z");
+        expected.insert(0, caller.create(json!({"token_scope": "account"})).await.id);
+        for offset in [20, 4, 11, 0] {
+            let rows: Vec<_> = expected.iter().skip(offset).take(7).cloned().collect();
+            assert_eq!(ids(&page(&caller, offset as u64, 7).await), rows, "from {offset}");
+        }
+        // Another order has places of its own.
+        expected.reverse();
+        assert_eq!(caller.ids("/api_token?sorting=-id&pagination[offset]=12").await, expected[12..]);
+    });
+}
+
 #[test]
 fn case_37_past_the_end() {
     on_both(async |world| {
