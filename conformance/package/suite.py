@@ -219,6 +219,7 @@ class Life(unittest.TestCase):
         self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
         for capabilities in ("CapPrm", "CapEff", "CapBnd", "CapAmb"):
             self.assertEqual(int(status[capabilities], 16), 0, capabilities)
+        self.assertIn("SCHED_BATCH", self.machine.ok("chrt --pid $(systemctl show -P MainPID countersign)"))
 
         # Commands work on the store beside it, and the server knows of the change when they return.
         config = "--config /etc/countersign/countersign.toml"

@@ -97,9 +97,12 @@ impl Installation {
         Requests::new(tokens.iter().map(head), status)
     }
 
+    /// Starts a server, scheduled as the packaged service is.
     pub(crate) fn start(&self) -> Server {
         let socket = self.directory.path().join("gate.sock");
-        let mut process = Command::new(program())
+        let mut process = Command::new("chrt")
+            .args(["--batch", "0"])
+            .arg(program())
             .args(["serve", "--listen", "127.0.0.1:0", "--gate-listen", "127.0.0.1:0", "--log-level", "error"])
             .arg("--data-dir")
             .arg(self.directory.path().join("data"))
