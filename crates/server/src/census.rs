@@ -7,6 +7,8 @@ use countersign_token::index::{Census, Index};
 use countersign_token::time::{BootTime, Clock};
 use tokio_util::sync::CancellationToken;
 
+use crate::ticks::Ticks;
+
 /// How often to count.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -23,7 +25,8 @@ impl Latest {
 
 /// Counts until `stop`.
 pub async fn run(index: Arc<Index>, clock: Clock, latest: Latest, stop: CancellationToken) {
-    loop {
+    let mut ticks = Ticks::every(EVERY, stop);
+    while ticks.next().await {
         let begun = clock.boot();
         let mut census = Census::default();
         for part in index.census(clock.now()) {
@@ -32,9 +35,5 @@ pub async fn run(index: Arc<Index>, clock: Clock, latest: Latest, stop: Cancella
             tokio::task::yield_now().await;
         }
         *latest.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((begun, census));
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
-        }
     }
 }

@@ -29,6 +29,7 @@ pub mod rekeyer;
 mod repeat;
 pub mod sweeper;
 mod throttle;
+mod ticks;
 pub mod tls;
 pub mod trace;
 mod urlencoded;

@@ -57,7 +57,7 @@ pub use self::restore::{RestoredStore, restore_store};
 use self::accept::Room;
 use self::lock::ServerLock;
 use self::stop::Stop;
-use self::tasks::Tasks;
+use self::tasks::{Tasks, unfailing};
 use self::unix::SocketFile;
 
 /// How long requests may take to end once the server stops.
@@ -139,10 +139,7 @@ impl Server {
         };
         let Opened { store, writer } = opened;
         let mut background = Background::default();
-        background.tasks.spawn(WRITER, async {
-            writer.run().await;
-            Ok(())
-        });
+        background.tasks.spawn(WRITER, unfailing(writer.run()));
         if lock.is_some() {
             // The lock says that no other server lives on this database. Whoever is on the list was killed, and a
             // revoker would wait for it until it must have gone stale.
@@ -207,30 +204,18 @@ impl Server {
         background.tasks.spawn(FOLLOWER, follower.run(background.follower.clone()));
         let flusher = Flusher::new(store.clone(), Arc::clone(&index));
         let flush = flusher.clone().run(background.flusher.clone());
-        background.tasks.spawn(FLUSHER, async {
-            flush.await;
-            Ok(())
-        });
+        background.tasks.spawn(FLUSHER, unfailing(flush));
         if let Some(witness) = witness {
             let tell = witness.run(background.witness.clone());
-            background.tasks.spawn(WITNESS, async {
-                tell.await;
-                Ok(())
-            });
+            background.tasks.spawn(WITNESS, unfailing(tell));
         }
         let retention = settings.audit.retention.map(|kept| Retention { kept, node: handle.node() });
         let sweep = sweeper::run(store.clone(), clock.clone(), retention, background.flusher.clone());
-        background.tasks.spawn(SWEEPER, async {
-            sweep.await;
-            Ok(())
-        });
+        background.tasks.spawn(SWEEPER, unfailing(sweep));
 
         let census = census::Latest::default();
         let count = census::run(Arc::clone(&index), clock.clone(), census.clone(), background.flusher.clone());
-        background.tasks.spawn(CENSUS, async {
-            count.await;
-            Ok(())
-        });
+        background.tasks.spawn(CENSUS, unfailing(count));
         let metrics = Arc::new(Metrics::new(Sources {
             store: store.clone(),
             index: Arc::clone(&index),
@@ -253,27 +238,18 @@ impl Server {
         let (refusals, recorder) = refusal::recording(store.clone(), Arc::clone(&index), clock.clone(), unrecorded);
         let gate = gate.reporting_to(refusals);
         let record = recorder.run(background.flusher.clone());
-        background.tasks.spawn(RECORDER, async {
-            record.await;
-            Ok(())
-        });
+        background.tasks.spawn(RECORDER, unfailing(record));
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
         let ops = Ops::of_node(store, clock.clone(), entropy.clone(), settings.secret_format, node);
         let rekey = rekeyer::run(ops.clone(), Arc::clone(&index), background.flusher.clone());
-        background.tasks.spawn(REKEYER, async {
-            rekey.await;
-            Ok(())
-        });
+        background.tasks.spawn(REKEYER, unfailing(rekey));
         let tracer = match &settings.otlp_endpoint {
             Some(endpoint) => {
                 let lost = metrics.spans_lost.clone();
                 let (tracer, exporter) = trace::tracing_to(endpoint, clock.clone(), entropy.clone(), lost)
                     .context("otlp_endpoint is wrong")?;
                 let export = exporter.run(background.flusher.clone());
-                background.tasks.spawn(TRACES, async {
-                    export.await;
-                    Ok(())
-                });
+                background.tasks.spawn(TRACES, unfailing(export));
                 Some(tracer)
             }
             None => None,

@@ -19,6 +19,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::ticks::Ticks;
+
 /// How many attempts may wait to be looked at.
 const WAITING_MAX: usize = 4096;
 
@@ -94,13 +96,9 @@ pub fn recording(store: Store, index: Arc<Index>, clock: Clock, unrecorded: Coun
 impl Recorder {
     /// Records until `stop`, and what is left once more then.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = tick.tick() => self.record().await,
-            }
+        let mut ticks = Ticks::every(LOOK_EVERY, stop);
+        while ticks.next().await {
+            self.record().await;
         }
         self.look();
         self.write(true).await;

@@ -9,20 +9,16 @@ use countersign_token::index::Index;
 use tokio_util::sync::CancellationToken;
 
 use crate::ops::{Error, Ops};
+use crate::ticks::Ticks;
 
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Works until `stop`. What fails is tried again the next time.
 pub async fn run(ops: Ops, index: Arc<Index>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = Ticks::every(EVERY, stop);
     let mut minted = None;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = tick.tick() => {}
-        }
+    while ticks.next().await {
         if let Err(error) = look(&ops, &index, &mut minted).await {
             tracing::warn!(error = %error, "rows could not be moved to the current installation key; trying again");
         }

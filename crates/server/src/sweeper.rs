@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::ops::idempotency;
+use crate::ticks::Ticks;
 
 /// How often to look.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -31,13 +32,8 @@ pub struct Retention {
 
 /// Sweeps until `stop`. A sweep that fails is tried again the next time.
 pub async fn run(store: Store, clock: Clock, retention: Option<Retention>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = tick.tick() => {}
-        }
+    let mut ticks = Ticks::every(EVERY, stop.clone());
+    while ticks.next().await {
         let now = clock.now();
         match store.sweep_tombstones(now.saturating_add_micros(-KEPT_MICROS)).await {
             Ok(0) => {}

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::AuditSettings;
 use crate::post::Post;
+use crate::ticks::Ticks;
 
 /// How long an address may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -107,13 +108,9 @@ impl Witness {
 
     /// Tells whenever the head has moved, until `stop`, and once more then.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(self.every);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = tick.tick() => self.tell().await,
-            }
+        let mut ticks = Ticks::every(self.every, stop);
+        while ticks.next().await {
+            self.tell().await;
         }
         self.tell().await;
     }

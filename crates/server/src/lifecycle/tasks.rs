@@ -66,6 +66,12 @@ impl Tasks {
     }
 }
 
+/// A task that does what it can, and has no error to end with.
+pub(super) async fn unfailing(task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    task.await;
+    Ok(())
+}
+
 fn lost(error: JoinError) -> anyhow::Error {
     match error.try_into_panic() {
         Ok(panic) => {
