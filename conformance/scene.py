@@ -30,6 +30,8 @@ class Proxy:
     """A real proxy with its documented configuration, in a directory of its own, on an unprivileged port."""
 
     documented = None
+    # How the demand stands in there.
+    demand = "account_id={}"
 
     def __init__(self, gate, application, account_id):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="countersign-proxy-"))
@@ -37,7 +39,7 @@ class Proxy:
         text = self.documented.read_text(encoding="utf-8")
         for old, new in self.changes(gate, application):
             text = self.replace(text, old, new)
-        text = self.replace(text, f"account_id={'0' * 32}", f"account_id={account_id}")
+        text = self.replace(text, self.demand.format("0" * 32), self.demand.format(account_id))
         (self.directory / self.documented.name).write_text(text, encoding="utf-8")
         self._log = open(self.directory / "output", "wb")
         self._process = subprocess.Popen(self.command(), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=self._log,

@@ -17,20 +17,24 @@ pub type Response = http::Response<Full<Bytes>>;
 /// How much of an encoded token name a header carries, in bytes.
 const NAME_MAX: usize = 512;
 
-static KIND: HeaderName = HeaderName::from_static("countersign-kind");
+pub(super) static KIND: HeaderName = HeaderName::from_static("countersign-kind");
 static TOKEN_ID: HeaderName = HeaderName::from_static("countersign-token-id");
 static ACCOUNT_ID: HeaderName = HeaderName::from_static("countersign-account-id");
 static TOKEN_NAME: HeaderName = HeaderName::from_static("countersign-token-name");
 static CLIENT_ID: HeaderName = HeaderName::from_static("countersign-client-id");
 static ZONE_ID: HeaderName = HeaderName::from_static("countersign-zone-id");
 static ENVIRONMENT_ID: HeaderName = HeaderName::from_static("countersign-environment-id");
-static REASON: HeaderName = HeaderName::from_static("countersign-reason");
+pub(super) static REASON: HeaderName = HeaderName::from_static("countersign-reason");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Every header that speaks of a credential.
+pub(super) static NAMES: [&HeaderName; 8] =
+    [&KIND, &TOKEN_ID, &ACCOUNT_ID, &TOKEN_NAME, &CLIENT_ID, &ZONE_ID, &ENVIRONMENT_ID, &REASON];
 
 /// What a client is told to present.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"countersign\"");
 const SERVICE_TOKEN: HeaderValue = HeaderValue::from_static("service_token");
-const API_TOKEN: HeaderValue = HeaderValue::from_static("api_token");
+pub(super) const API_TOKEN: HeaderValue = HeaderValue::from_static("api_token");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
 /// A follower that can read again does so within a second.
@@ -145,10 +149,12 @@ pub(super) fn keep_request_id(request: &HeaderMap, response: &mut HeaderMap) {
 
 /// A request's id, if it has a well-formed one.
 pub(super) fn request_id(request: &HeaderMap) -> Option<&HeaderValue> {
-    let id = request.get(&REQUEST_ID)?;
-    let well_formed = (1..=128).contains(&id.len())
-        && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte));
-    well_formed.then_some(id)
+    request.get(&REQUEST_ID).filter(|id| is_request_id(id.as_bytes()))
+}
+
+pub(super) fn is_request_id(id: &[u8]) -> bool {
+    let is_of_it = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    (1..=128).contains(&id.len()) && id.iter().all(is_of_it)
 }
 
 fn status(refusal: Refusal) -> StatusCode {

@@ -12,8 +12,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use http_body_util::{Either, Full};
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1::{self, Parts};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -24,12 +25,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use super::{Gate, Response, forward_auth};
+use super::{Gate, Response, forward_auth, grpc};
 use crate::lifecycle::accept::{Place, Room, accept_all};
 use crate::lifecycle::http::{self, HEAD_MAX, Http, undelayed};
 use crate::lifecycle::patience::Patient;
 use crate::lifecycle::stop::Stop;
 use crate::tls::Tls;
+
+/// What is answered where the other end may call.
+type Answered = hyper::Response<Either<Full<Bytes>, grpc::Body>>;
 
 /// How the gate is run.
 #[derive(Clone, Copy, Debug)]
@@ -229,6 +233,30 @@ impl Surface {
         })
     }
 
+    /// The same where the other end may speak HTTP/2, and so may call.
+    fn service_http2(
+        &self,
+        peer: Option<IpAddr>,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Answered,
+        Error = Infallible,
+        Future = impl Future<Output = Result<Answered, Infallible>> + Send + use<>,
+    > + use<> {
+        let gate = Arc::clone(&self.gate);
+        let patience = self.options.head_timeout;
+        service_fn(move |request: Request<Incoming>| {
+            let gate = Arc::clone(&gate);
+            async move {
+                if grpc::is_call(&request) {
+                    let response = grpc::serve(&gate, peer, request.into_body(), patience).await;
+                    return Ok(response.map(Either::Right));
+                }
+                Ok(forward_auth::handle(&gate, peer, request.uri(), request.headers()).map(Either::Left))
+            }
+        })
+    }
+
     /// Answers one connection's requests. When the server stops, what has arrived is still answered.
     async fn serve<I>(&self, io: I, peer: Option<IpAddr>, _place: Place)
     where
@@ -262,7 +290,7 @@ impl Surface {
                 let Parts { io, read_buf, .. } = connection.into_parts();
                 let (reader, writer) = tokio::io::split(io.into_inner().unasked());
                 let io = tokio::io::join(Cursor::new(read_buf).chain(reader), writer);
-                Box::pin(self.http.serve(io, self.service(peer))).await;
+                Box::pin(self.http.serve(io, self.service_http2(peer))).await;
             }
             Err(error) => tracing::debug!(error = %error, "a connection to the gate ended early"),
         }
@@ -271,7 +299,7 @@ impl Surface {
     async fn serve_tls(&self, stream: TcpStream, peer: Option<IpAddr>, tls: &Tls, _place: Place) {
         let io = Patient::new(stream, self.options.write_timeout);
         if let Some(io) = Box::pin(self.http.shake_hands(tls, io)).await {
-            Box::pin(self.http.serve(io, self.service(peer))).await;
+            Box::pin(self.http.serve(io, self.service_http2(peer))).await;
         }
     }
 }

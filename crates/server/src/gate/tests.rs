@@ -3,6 +3,7 @@
 mod credentials;
 mod decisions;
 mod demands;
+mod grpc;
 mod protocol;
 mod sockets;
 mod tls;

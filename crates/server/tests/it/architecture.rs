@@ -154,6 +154,7 @@ fn the_configuration_in_the_documents_is_the_one_that_is_tested() {
         ("gate-haproxy.md", "text", "haproxy/haproxy.cfg"),
         ("gate-haproxy.md", "lua", "haproxy/countersign.lua"),
         ("gate-envoy.md", "yaml", "envoy/envoy.yaml"),
+        ("gate-envoy.md", "yaml", "envoy/grpc.yaml"),
     ] {
         let shown = std::fs::read_to_string(docs.join(page)).unwrap();
         let file = std::fs::read_to_string(docs.join(tested)).unwrap();

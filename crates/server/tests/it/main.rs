@@ -28,6 +28,7 @@ mod list;
 mod outage;
 mod paging;
 mod prefactor;
+mod proto;
 mod read;
 mod refusal;
 mod restart;

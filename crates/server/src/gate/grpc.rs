@@ -1,0 +1,256 @@
+//! `envoy.service.auth.v3.Authorization/Check`: what Envoy says of a request by gRPC, and how the answer is put.
+//!
+//! The answer is that of [`Gate::answer`] in other words. gRPC's framing is so little that it stands here, beside a server
+//! that speaks HTTP/2 already: one call, one message each way, no compression.
+//!
+//! Whatever can't be understood is refused like a request of a proxy without a demand. So the answer is always a decision,
+//! and never an error, which Envoy could have been told to take for a yes.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use countersign_token::demand::Demand;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body_util::combinators::WithTrailers;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use prost::Message as _;
+
+use self::proto::check_response::HttpResponse;
+use self::proto::value::Kind;
+use super::{Gate, answer};
+
+/// The messages, as they are made of `check.proto`.
+#[rustfmt::skip]
+pub mod proto;
+
+const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// The largest message: the largest head, twice. Envoy sends most of a request's head, some of it in two places.
+const MESSAGE_MAX: usize = 128 * 1024;
+
+/// Before a message stand a byte, whether it is compressed, and four with its length.
+const PREFIX: usize = 5;
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+static STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// An answer's body: one message, and the word that it was all.
+pub(super) type Body = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
+
+/// Why a message is not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    #[error("a gRPC message is larger than {MESSAGE_MAX} bytes")]
+    TooLarge,
+    #[error("a gRPC message did not arrive whole")]
+    Broken,
+    #[error("a gRPC message did not arrive in time")]
+    Late,
+    #[error("a gRPC message is compressed")]
+    Compressed,
+    #[error("a gRPC call has not exactly one message")]
+    NotOne,
+    #[error("a gRPC message is no CheckRequest")]
+    Unreadable,
+}
+
+/// Whether a request is a call of the method. Any other request with gRPC's content type is one that a proxy asks about.
+pub(super) fn is_call<B>(request: &Request<B>) -> bool {
+    let is_grpc = |kind: &HeaderValue| {
+        let rest = kind.as_bytes().strip_prefix(GRPC.as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+proto") || rest.starts_with(b";"))
+    };
+    request.uri().path() == PATH
+        && request.method() == Method::POST
+        && request.version() == Version::HTTP_2
+        && request.headers().get(CONTENT_TYPE).is_some_and(is_grpc)
+}
+
+/// Answers one call that came from `peer`. Its message must arrive within `patience`.
+pub(super) async fn serve(gate: &Gate, peer: Option<IpAddr>, body: Incoming, patience: Duration) -> Response<Body> {
+    let read = Limited::new(body, PREFIX + MESSAGE_MAX).collect();
+    let read = match tokio::time::timeout(patience, read).await {
+        Ok(Ok(read)) => Ok(read.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::TooLarge),
+        Ok(Err(_)) => Err(Problem::Broken),
+        Err(_) => Err(Problem::Late),
+    };
+    let message = gate.timed(|| match read {
+        Ok(framed) => handle(gate, peer, framed),
+        Err(problem) => frame(&refuse(gate, problem)),
+    });
+    let trailers = HeaderMap::from_iter([(STATUS.clone(), HeaderValue::from_static("0"))]);
+    let mut response = Response::new(Full::new(message).with_trailers(ready(Some(Ok(trailers)))));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response
+}
+
+/// Answers the body of one call with the body of its answer.
+pub fn handle(gate: &Gate, peer: Option<IpAddr>, framed: Bytes) -> Bytes {
+    let request = unframe(framed)
+        .and_then(|message| proto::CheckRequest::decode(message).map_err(|_: prost::DecodeError| Problem::Unreadable));
+    frame(&match request {
+        Ok(request) => check(gate, peer, request),
+        Err(problem) => refuse(gate, problem),
+    })
+}
+
+fn check(gate: &Gate, peer: Option<IpAddr>, request: proto::CheckRequest) -> proto::CheckResponse {
+    let proto::AttributeContext { request, context_extensions } = request.attributes.unwrap_or_default();
+    let proto::HttpRequest { headers, header_map } = request.unwrap_or_default().http.unwrap_or_default();
+    let fields = || headers.iter().chain(header_map.iter().flat_map(|map| &map.headers));
+
+    let parameters = context_extensions
+        .iter()
+        .map(|proto::Extension { key, value }| Ok((Cow::Borrowed(key.as_str()), Cow::Borrowed(value.as_str()))));
+    let demand = Demand::of_parameters(parameters, &gate.index);
+    let single_header = demand.as_ref().ok().and_then(|(_, header)| header.clone());
+    let values = fields().map(|field| (field.key.as_str(), value(field)));
+    let request_id = || {
+        let id = fields().find(|field| field.key.eq_ignore_ascii_case("x-request-id"))?;
+        str::from_utf8(value(id)).ok().filter(|id| answer::is_request_id(id.as_bytes()))
+    };
+    let response = gate.answer(demand, values, peer, request_id);
+    if response.status() != StatusCode::OK {
+        return denied(response.status(), response.headers(), None);
+    }
+    let names = fields().map(|field| field.key.as_str());
+    let removed = removed(names, response.headers(), single_header.as_deref());
+    allowed(response.headers(), removed)
+}
+
+fn refuse(gate: &Gate, problem: Problem) -> proto::CheckResponse {
+    match problem {
+        // The client's doing: it gets what it would get from the gate itself.
+        Problem::TooLarge => {
+            let response = answer::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "");
+            denied(response.status(), response.headers(), Some("the headers are too large"))
+        }
+        Problem::Broken | Problem::Late | Problem::Compressed | Problem::NotOne | Problem::Unreadable => {
+            let response = answer::render(gate, &gate.refuse_without_demand(&problem));
+            denied(response.status(), response.headers(), None)
+        }
+    }
+}
+
+fn allowed(headers: &HeaderMap, headers_to_remove: Vec<String>) -> proto::CheckResponse {
+    let ours = headers.iter().filter(|(name, _)| is_ours(name.as_str()));
+    let admitted = proto::OkHttpResponse { headers: ours.map(set).collect(), headers_to_remove };
+    proto::CheckResponse {
+        status: Some(proto::Status::default()),
+        dynamic_metadata: Some(metadata(headers)),
+        http_response: Some(HttpResponse::OkResponse(admitted)),
+    }
+}
+
+/// The client reads `body`, or else the reason.
+fn denied(status: StatusCode, headers: &HeaderMap, body: Option<&str>) -> proto::CheckResponse {
+    let reason = headers.get(&answer::REASON).and_then(|reason| reason.to_str().ok());
+    let message = body.or(reason).unwrap_or_default();
+    let refused = proto::DeniedHttpResponse {
+        status: Some(proto::HttpStatus { code: status.as_u16().into() }),
+        headers: headers.iter().map(set).collect(),
+        body: format!("{message}\n"),
+    };
+    proto::CheckResponse {
+        status: Some(proto::Status { code: code(status), message: message.to_owned() }),
+        dynamic_metadata: Some(metadata(headers)),
+        http_response: Some(HttpResponse::DeniedResponse(refused)),
+    }
+}
+
+/// gRPC's number for a refusal, as its mapping of statuses has it.
+fn code(status: StatusCode) -> i32 {
+    match status {
+        StatusCode::UNAUTHORIZED => 16,
+        StatusCode::SERVICE_UNAVAILABLE => 14,
+        _ => 7,
+    }
+}
+
+/// A header in place of all that had its name.
+fn set((name, value): (&HeaderName, &HeaderValue)) -> proto::HeaderValueOption {
+    let value = Bytes::copy_from_slice(value.as_bytes());
+    let header = proto::Header { key: name.as_str().to_owned(), value, raw_value: Bytes::new() };
+    let append_action = proto::HeaderAppendAction::OverwriteIfExistsOrAdd.into();
+    proto::HeaderValueOption { header: Some(header), append_action }
+}
+
+/// What the gate says in `Countersign-…` headers, by names such as `token_id`.
+fn metadata(headers: &HeaderMap) -> proto::Struct {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
+        let key = name.as_str().strip_prefix("countersign-")?.replace('-', "_");
+        let text = value.to_str().ok()?.to_owned();
+        Some(proto::Field { key, value: Some(proto::Value { kind: Some(Kind::StringValue(text)) }) })
+    };
+    proto::Struct { fields: headers.iter().filter_map(field).collect() }
+}
+
+/// What must not reach the application: the credential, and what only the gate may say and does not.
+///
+/// Envoy takes these headers away after it has set the others, so that none of those may be among them.
+fn removed<'r>(names: impl Iterator<Item = &'r str>, set: &HeaderMap, single_header: Option<&str>) -> Vec<String> {
+    let mut removed: BTreeSet<Cow<'_, str>> = answer::NAMES.iter().map(|name| Cow::Borrowed(name.as_str())).collect();
+    removed.insert(Cow::Borrowed("cf-access-jwt-assertion"));
+    let mut has_pair = false;
+    for name in names {
+        has_pair |= name.eq_ignore_ascii_case(PAIR[0]);
+        if is_ours(name) {
+            removed.insert(Cow::Owned(name.to_ascii_lowercase()));
+        }
+    }
+    removed.retain(|name| !set.contains_key(name.as_ref()));
+    removed.extend(PAIR.map(Cow::Borrowed));
+    let is_bearer = set.get(&answer::KIND) == Some(&answer::API_TOKEN);
+    match single_header {
+        // Beside a pair it is the application's, even where it may hold one.
+        Some(header) if header.eq_ignore_ascii_case(AUTHORIZATION.as_str()) && has_pair => {}
+        Some(header) => drop(removed.insert(Cow::Owned(header.to_ascii_lowercase()))),
+        None => {}
+    }
+    if is_bearer {
+        removed.insert(Cow::Borrowed(AUTHORIZATION.as_str()));
+    }
+    removed.into_iter().map(Cow::into_owned).collect()
+}
+
+/// The headers of a pair.
+const PAIR: [&str; 2] = ["cf-access-client-id", "cf-access-client-secret"];
+
+/// Whether a header is one that an application takes for the gate's. Some take an underscore for a hyphen.
+fn is_ours(name: &str) -> bool {
+    let begins = |prefix: &str| {
+        let same = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+        name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(same)
+    };
+    begins("countersign-") || begins("cf-access-jwt-assertion")
+}
+
+fn value(field: &proto::Header) -> &[u8] {
+    if field.raw_value.is_empty() { &field.value } else { &field.raw_value }
+}
+
+fn unframe(mut framed: Bytes) -> Result<Bytes, Problem> {
+    let Some(&[compressed, a, b, c, d]) = framed.first_chunk::<PREFIX>() else { return Err(Problem::NotOne) };
+    let message = framed.split_off(PREFIX);
+    match (compressed, u32::from_be_bytes([a, b, c, d])) {
+        (0, length) if usize::try_from(length) == Ok(message.len()) => Ok(message),
+        (0, _) => Err(Problem::NotOne),
+        (_, _) => Err(Problem::Compressed),
+    }
+}
+
+fn frame(message: &proto::CheckResponse) -> Bytes {
+    let length = message.encoded_len();
+    let mut framed = Vec::with_capacity(PREFIX + length);
+    framed.push(0);
+    framed.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    message.encode_raw(&mut framed);
+    framed.into()
+}
