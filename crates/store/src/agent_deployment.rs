@@ -227,6 +227,7 @@ impl Tx {
         id: String,
         at: Timestamp,
     ) -> Result<u64, Error> {
+        self.settle_tokens().await?;
         let revision = self.change(Group::ApiToken);
         let account = account.to_string();
         let query =

@@ -1,8 +1,12 @@
 //! What was answered under an idempotency key.
 
+use std::sync::LazyLock;
+
 use countersign_token::id::AccountId;
 use countersign_token::time::Timestamp;
+use sqlx::AnyConnection;
 
+use crate::bulk::{Binding, Bulk, Script};
 use crate::error::Error;
 use crate::row::Columns;
 use crate::store::Store;
@@ -47,6 +51,76 @@ impl Store {
     }
 }
 
+/// What names an answer: an account, and a text that stands for the key.
+pub(crate) type AnswerKey = (AccountId, String);
+
+/// An answer, and when it was given.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptAnswer {
+    answer: Answer,
+    created_at: Timestamp,
+}
+
+impl KeptAnswer {
+    fn given_after(&self, since: Timestamp) -> Option<Answer> {
+        (self.created_at > since).then(|| self.answer.clone())
+    }
+}
+
+/// Finds the answers under some keys. `VALUES` names its columns alike on both databases.
+static FIND: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "SELECT account_id, key, fingerprint, subject, answer, created_at FROM (VALUES",
+        2,
+        ") AS wanted JOIN idempotent_answer ON account_id = wanted.column1 AND key = wanted.column2",
+    )
+});
+
+/// Keeps answers, each in the place of an older one under the same key.
+pub(crate) static INSERT: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "INSERT INTO idempotent_answer (account_id, key, fingerprint, subject, answer, created_at) VALUES",
+        6,
+        "ON CONFLICT (account_id, key) DO UPDATE SET fingerprint = excluded.fingerprint, subject = excluded.subject, \
+         answer = excluded.answer, created_at = excluded.created_at",
+    )
+});
+
+pub(crate) fn bind(query: Binding, ((account, key), kept): &(AnswerKey, KeptAnswer)) -> Binding {
+    query
+        .bind(account.to_string())
+        .bind(key.clone())
+        .bind(kept.answer.fingerprint.to_vec())
+        .bind(kept.answer.subject.clone())
+        .bind(kept.answer.answer.clone())
+        .bind(kept.created_at.as_micros())
+}
+
+/// The answers that are kept under these keys, however old.
+pub(crate) async fn find_all(
+    connection: &mut AnyConnection,
+    mut keys: &[AnswerKey],
+) -> Result<Vec<(AnswerKey, KeptAnswer)>, Error> {
+    let mut found = Vec::new();
+    while !keys.is_empty() {
+        let mut script = Script::new(connection);
+        keys = script.add(&FIND, keys, &mut |query: Binding, (account, key): &AnswerKey| {
+            query.bind(account.to_string()).bind(key.clone())
+        });
+        for row in &script.fetch(connection).await? {
+            let mut columns = Columns::of("idempotent_answer", row);
+            let key = (columns.parse()?, columns.text()?.to_owned());
+            let answer = Answer {
+                fingerprint: *columns.digest()?.as_bytes(),
+                subject: columns.text()?.to_owned(),
+                answer: columns.text()?.to_owned(),
+            };
+            found.push((key, KeptAnswer { answer, created_at: columns.time()? }));
+        }
+    }
+    Ok(found)
+}
+
 impl Tx {
     /// The answer that was given under this key after `since`.
     ///
@@ -59,22 +133,12 @@ impl Tx {
         key: &str,
         since: Timestamp,
     ) -> Result<Option<Answer>, Error> {
-        let query = sqlx::query(
-            "SELECT key, fingerprint, subject, answer FROM idempotent_answer \
-             WHERE account_id = $1 AND key = $2 AND created_at > $3",
-        )
-        .bind(account.to_string())
-        .bind(key.to_owned())
-        .bind(since.as_micros());
-        let row = query.fetch_optional(self.reading()).await.map_err(Error::from);
-        let Some(row) = self.noting(row)? else { return Ok(None) };
-        let mut columns = Columns::of("idempotent_answer", &row);
-        columns.text()?;
-        Ok(Some(Answer {
-            fingerprint: *columns.digest()?.as_bytes(),
-            subject: columns.text()?.to_owned(),
-            answer: columns.text()?.to_owned(),
-        }))
+        let key = (*account, key.to_owned());
+        if self.known_answer(&key).is_none() {
+            let read = self.read_answers(vec![key.clone()]).await;
+            self.noting(read)?;
+        }
+        Ok(self.known_answer(&key).flatten().and_then(|kept| kept.given_after(since)))
     }
 
     /// Keeps an answer, in the place of an older one under the same key. It takes no revision: it belongs to the change
@@ -82,7 +146,7 @@ impl Tx {
     ///
     /// # Errors
     ///
-    /// When the database can't be written.
+    /// None yet: the answers of a batch are written together at its end.
     pub async fn insert_answer(
         &mut self,
         account: &AccountId,
@@ -90,18 +154,7 @@ impl Tx {
         answer: &Answer,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let query = sqlx::query(
-            "INSERT INTO idempotent_answer (account_id, key, fingerprint, subject, answer, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account_id, key) DO UPDATE SET \
-             fingerprint = excluded.fingerprint, subject = excluded.subject, answer = excluded.answer, \
-             created_at = excluded.created_at",
-        )
-        .bind(account.to_string())
-        .bind(key.to_owned())
-        .bind(answer.fingerprint.to_vec())
-        .bind(answer.subject.clone())
-        .bind(answer.answer.clone())
-        .bind(now.as_micros());
-        self.execute(query, 1).await
+        self.queue_answer((*account, key.to_owned()), KeptAnswer { answer: answer.clone(), created_at: now });
+        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! API tokens.
 
+use std::sync::LazyLock;
+
 use countersign_token::api_token::{ApiToken, ApiTokenScope, ApiTokenStatus, ScopeKind};
 use countersign_token::feed::{Change, Revision, Subject};
 use countersign_token::id::{AccountId, ApiTokenId};
@@ -7,7 +9,9 @@ use countersign_token::time::Timestamp;
 use sqlx::AnyConnection;
 
 use crate::Page;
+use crate::bulk::{Binding, Bulk};
 use crate::error::Error;
+use crate::feed::is_news;
 use crate::list::{ApiTokenColumn, Listed, Order, Source};
 use crate::row::{Columns, Row};
 use crate::store::Store;
@@ -96,7 +100,7 @@ macro_rules! feed_columns {
 }
 
 /// Every change of an API token after `from`, tombstones included. One that ended with its deployment is gone for good.
-pub(crate) const CHANGES: &str = concat!(feed_columns!(), " WHERE revision > $1 ORDER BY revision, id");
+pub(crate) const CHANGES: &str = concat!(feed_columns!(), " WHERE ", is_news!("revision"), " ORDER BY revision, id");
 
 /// Every API token that lives and has not ended with its deployment. The sign keeps SQLite from reading the table row by
 /// row through an index.
@@ -119,20 +123,42 @@ pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     Ok(Change { revision, subject })
 }
 
-/// Adds `difference` to the kept count.
-pub(crate) async fn write_count(
-    connection: &mut AnyConnection,
-    account: &AccountId,
-    difference: i64,
-) -> Result<(), Error> {
-    let query = sqlx::query(
-        "INSERT INTO api_token_count (account_id, live) VALUES ($1, $2) \
-         ON CONFLICT (account_id) DO UPDATE SET live = api_token_count.live + excluded.live",
+/// Adds differences to the kept counts.
+pub(crate) static COUNT: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "INSERT INTO api_token_count (account_id, live) VALUES",
+        2,
+        "ON CONFLICT (account_id) DO UPDATE SET live = api_token_count.live + excluded.live",
     )
-    .bind(account.to_string())
-    .bind(difference);
-    query.execute(connection).await?;
-    Ok(())
+});
+
+pub(crate) fn bind_count(query: Binding, (account, difference): &(AccountId, i64)) -> Binding {
+    query.bind(account.to_string()).bind(*difference)
+}
+
+/// Adds API tokens, each with its revision.
+pub(crate) static INSERT: LazyLock<Bulk> =
+    LazyLock::new(|| Bulk::new(concat!("INSERT INTO api_token (", columns!(), ", revision) VALUES"), 17, ""));
+
+pub(crate) fn bind(query: Binding, (token, revision): &(ApiToken, i64)) -> Binding {
+    query
+        .bind(token.id.to_string())
+        .bind(token.account.to_string())
+        .bind(token.scope.kind().text())
+        .bind(token.scope.environment().map(|environment| environment.to_string()))
+        .bind(token.scope.agent().map(|agent| agent.to_string()))
+        .bind(token.scope.deployment().map(|deployment| deployment.to_string()))
+        .bind(token.status.text())
+        .bind(token.digest.as_bytes().to_vec())
+        .bind(i64::from(token.digest.key().get()))
+        .bind(token.key_id.clone())
+        .bind(token.issued_at.as_micros())
+        .bind(token.expires_at.as_micros())
+        .bind(token.created_by.map(|user| user.to_string()))
+        .bind(token.last_used_at.map(Timestamp::as_micros))
+        .bind(token.inserted_at.as_micros())
+        .bind(token.updated_at.as_micros())
+        .bind(*revision)
 }
 
 impl Store {
@@ -210,43 +236,21 @@ impl Tx {
     ///
     /// When the database can't be read.
     pub async fn find_api_token(&mut self, account: &AccountId, id: &ApiTokenId) -> Result<Option<ApiToken>, Error> {
+        self.settle_tokens().await?;
         let found = find(self.reading(), select!(" AND deleted_at IS NULL"), account, id).await;
         self.noting(found)
     }
 
     /// Adds an API token. That its account exists, and what it reaches, is the caller's to know.
     ///
+    /// The tokens of a batch are inserted together, as [`insert_service_token`](Self::insert_service_token) has it.
+    ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if its id exists.
+    /// None yet.
     pub async fn insert_api_token(&mut self, token: &ApiToken) -> Result<(), Error> {
         self.require_live_key(&token.digest)?;
-        let revision = self.change(Group::ApiToken);
-        let query = sqlx::query(concat!(
-            "INSERT INTO api_token (",
-            columns!(),
-            ", ended_at, deleted_at, revision) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, NULL, NULL, $17)"
-        ))
-        .bind(token.id.to_string())
-        .bind(token.account.to_string())
-        .bind(token.scope.kind().text())
-        .bind(token.scope.environment().map(|environment| environment.to_string()))
-        .bind(token.scope.agent().map(|agent| agent.to_string()))
-        .bind(token.scope.deployment().map(|deployment| deployment.to_string()))
-        .bind(token.status.text())
-        .bind(token.digest.as_bytes().to_vec())
-        .bind(i64::from(token.digest.key().get()))
-        .bind(token.key_id.clone())
-        .bind(token.issued_at.as_micros())
-        .bind(token.expires_at.as_micros())
-        .bind(token.created_by.map(|user| user.to_string()))
-        .bind(token.last_used_at.map(Timestamp::as_micros))
-        .bind(token.inserted_at.as_micros())
-        .bind(token.updated_at.as_micros())
-        .bind(revision);
-        self.execute(query, 1).await?;
-        self.count_api_tokens_by(token.account, 1);
+        self.queue_api_token(token.clone());
         Ok(())
     }
 
@@ -256,6 +260,7 @@ impl Tx {
     ///
     /// [`Error::Rows`] if it doesn't exist, or was deleted.
     pub async fn update_api_token(&mut self, token: &ApiToken) -> Result<(), Error> {
+        self.settle_tokens().await?;
         let revision = self.change(Group::ApiToken);
         let query = sqlx::query(
             "UPDATE api_token SET status = $3, updated_at = $4, revision = $5 \
@@ -275,6 +280,7 @@ impl Tx {
     ///
     /// [`Error::Rows`] if it doesn't exist, or was deleted before.
     pub async fn delete_api_token(&mut self, account: &AccountId, id: &ApiTokenId, at: Timestamp) -> Result<(), Error> {
+        self.settle_tokens().await?;
         let revision = self.change(Group::ApiToken);
         let query = sqlx::query(
             "UPDATE api_token SET deleted_at = $3, revision = $4 \

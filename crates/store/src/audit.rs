@@ -15,7 +15,6 @@ use std::sync::LazyLock;
 use countersign_token::digest::MacKey;
 use countersign_token::id::AccountId;
 use countersign_token::time::Timestamp;
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use crate::bulk::{Binding, Bulk};
@@ -96,44 +95,36 @@ macro_rules! columns {
 
 use columns;
 
-static INSERT: LazyLock<Bulk> =
+/// Adds events to the log.
+pub(crate) static INSERT: LazyLock<Bulk> =
     LazyLock::new(|| Bulk::new(concat!("INSERT INTO audit_event (", columns!(), ") VALUES"), 12, ""));
 
-/// Appends events after `head`, and moves it.
-pub(crate) async fn append(
-    connection: &mut AnyConnection,
-    key: &MacKey,
-    head: &mut Head,
-    events: &[AuditEvent],
-) -> Result<(), Error> {
-    let bind = |query: Binding, event: &AuditEvent| {
-        head.audit_seq += 1;
-        let account = event.account.map(|account| account.to_string());
-        let mac = Canonical {
-            seq: head.audit_seq,
-            at: event.at.as_micros(),
-            texts: [event.actor.kind, &event.actor.id, event.action, event.subject_kind, &event.subject_id],
-            options: [account.as_deref(), event.address.as_deref(), event.request_id.as_deref()],
-            detail: &event.detail,
-        }
-        .mac(key, &head.audit_mac);
-        head.audit_mac = mac.to_vec();
-        query
-            .bind(head.audit_seq)
-            .bind(event.at.as_micros())
-            .bind(event.actor.kind)
-            .bind(event.actor.id.clone())
-            .bind(event.action)
-            .bind(event.subject_kind)
-            .bind(event.subject_id.clone())
-            .bind(account)
-            .bind(event.address.clone())
-            .bind(event.request_id.clone())
-            .bind(event.detail.clone())
-            .bind(mac.to_vec())
-    };
-    INSERT.execute(connection, events, bind).await?;
-    Ok(())
+/// Binds an event that comes after `head`, and moves that.
+pub(crate) fn bind(query: Binding, event: &AuditEvent, key: &MacKey, head: &mut Head) -> Binding {
+    head.audit_seq += 1;
+    let account = event.account.map(|account| account.to_string());
+    let mac = Canonical {
+        seq: head.audit_seq,
+        at: event.at.as_micros(),
+        texts: [event.actor.kind, &event.actor.id, event.action, event.subject_kind, &event.subject_id],
+        options: [account.as_deref(), event.address.as_deref(), event.request_id.as_deref()],
+        detail: &event.detail,
+    }
+    .mac(key, &head.audit_mac);
+    head.audit_mac = mac.to_vec();
+    query
+        .bind(head.audit_seq)
+        .bind(event.at.as_micros())
+        .bind(event.actor.kind)
+        .bind(event.actor.id.clone())
+        .bind(event.action)
+        .bind(event.subject_kind)
+        .bind(event.subject_id.clone())
+        .bind(account)
+        .bind(event.address.clone())
+        .bind(event.request_id.clone())
+        .bind(event.detail.clone())
+        .bind(mac.to_vec())
 }
 
 /// The bytes of an event under its mac: every field with its length, in this order, for ever.

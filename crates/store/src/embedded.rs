@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
-use crate::feed::{DIRECTORY, NOTHING, Statement, TOKENS};
+use crate::feed::{self, EVERYTHING, Feed, Part, Statement};
 use crate::row::{Columns, Row};
 use crate::tx::Head;
 
@@ -109,6 +109,55 @@ async fn finished<T>(running: JoinHandle<Result<T, Error>>) -> Result<T, Error> 
     }
 }
 
+/// As [`Store::poll`](crate::Store::poll).
+pub(crate) fn poll(connection: &mut Connection, from: Revision) -> Result<Feed, Error> {
+    // One moment for all statements: that of the first.
+    let snapshot = connection.transaction()?;
+    let head = read_head(&snapshot)?;
+    let (parts, reload) = feed::news(&head, from);
+    let mut changes = Vec::new();
+    for part in parts {
+        read(&snapshot, part, &mut |change| {
+            changes.push(change);
+            true
+        })?;
+    }
+    Ok(Feed { revision: Revision::new(head.value), changes, reload, keys: head.keys })
+}
+
+fn read_head(connection: &Connection) -> Result<Head, Error> {
+    let mut statement = connection.prepare_cached(Head::READ)?;
+    let mut rows = statement.query([])?;
+    let row = rows.next()?.ok_or(Error::Rows { expected: 1, actual: 0 })?;
+    Head::read_columns(&mut Columns::of("revision", Row::Embedded(row)))
+}
+
+/// Gives each change, until no more is wanted: then it returns `false`.
+fn read(
+    connection: &Connection,
+    (statements, from): Part,
+    give: &mut dyn FnMut(Change) -> bool,
+) -> Result<bool, Error> {
+    for Statement { sql, read } in statements {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(from))?;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            if let Some(change) = read(Row::Embedded(row), &mut last)?
+                && !give(change)
+            {
+                return Ok(false);
+            }
+        }
+        if let Some(change) = last
+            && !give(change)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// As [`Store::load`](crate::Store::load): one thread reads, this one takes.
 pub(crate) async fn load(path: &Path, take: &mut (dyn FnMut(Change) + Send)) -> Result<Revision, Error> {
     let path = path.to_owned();
@@ -123,11 +172,8 @@ pub(crate) async fn load(path: &Path, take: &mut (dyn FnMut(Change) + Send)) -> 
 /// Ends early, with any outcome, when nobody takes the changes any more.
 fn read_everything(path: &Path, sender: &mpsc::Sender<Vec<Change>>) -> Result<Revision, Error> {
     let mut connection = open(path)?;
-    // One moment for all statements: that of the first.
     let snapshot = connection.transaction()?;
-    let head = snapshot.query_row_and_then(Head::READ, [], |row| {
-        Head::read_columns(&mut Columns::of("revision", Row::Embedded(row)))
-    })?;
+    let head = read_head(&snapshot)?;
     let mut changes = Vec::with_capacity(CHANGES_AT_ONCE);
     let mut give = |change: Change| {
         changes.push(change);
@@ -137,19 +183,9 @@ fn read_everything(path: &Path, sender: &mpsc::Sender<Vec<Change>>) -> Result<Re
         }
         true
     };
-    for (statements, from) in [(&DIRECTORY[..], Some(NOTHING)), (&TOKENS[..], None)] {
-        for Statement { sql, read } in statements {
-            let mut statement = snapshot.prepare(sql)?;
-            let mut rows = statement.query(rusqlite::params_from_iter(from))?;
-            let mut last = None;
-            while let Some(row) = rows.next()? {
-                if let Some(change) = read(Row::Embedded(row), &mut last)?
-                    && !give(change)
-                {
-                    return Err(Error::Stopped);
-                }
-            }
-            last.map(&mut give);
+    for part in EVERYTHING {
+        if !read(&snapshot, part, &mut give)? {
+            return Err(Error::Stopped);
         }
     }
     // Nobody waits for more, if nobody takes these.

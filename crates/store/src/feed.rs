@@ -31,7 +31,7 @@ pub struct Feed {
 }
 
 /// Stands before every revision, for reading all that lives. (From revision 0 on, deletions are news.)
-pub(crate) const NOTHING: i64 = -1;
+const NOTHING: i64 = -1;
 
 impl Store {
     /// What has changed after `from`. Every change at or before the revision that it returns is in it.
@@ -40,6 +40,9 @@ impl Store {
     ///
     /// When the database can't be read.
     pub async fn poll(&self, from: Revision) -> Result<Feed, Error> {
+        if let Some(readers) = self.embedded() {
+            return self.counting(readers.run(move |connection| embedded::poll(connection, from)).await);
+        }
         // Nearly always it is service tokens that have changed, if anything has: then one statement is the snapshot.
         match self.poll_service_tokens(from).await? {
             Some(feed) => Ok(feed),
@@ -72,35 +75,12 @@ impl Store {
     async fn poll_all(&self, from: Revision) -> Result<Feed, Error> {
         let mut snapshot = self.snapshot().await?;
         let head = Head::read(&mut snapshot).await?;
-        let revision = Revision::new(head.value);
+        let (parts, reload) = news(&head, from);
         let mut changes = Vec::new();
-        let mut push = |change| changes.push(change);
-        let from = from.get();
-        if from < head.horizon {
-            read(&mut snapshot, &DIRECTORY, Some(NOTHING), &mut push).await?;
-            read(&mut snapshot, &TOKENS, None, &mut push).await?;
-            return Ok(Feed { revision, changes, reload: true, keys: head.keys });
+        for part in parts {
+            read(&mut snapshot, part, &mut |change| changes.push(change)).await?;
         }
-        if head.directory > from {
-            read(&mut snapshot, &DIRECTORY, Some(from), &mut push).await?;
-        }
-        if head.service_token > from {
-            let query = sqlx::query(service_token::CHANGES).bind(from);
-            each(&mut snapshot, query, &mut |row| {
-                push(service_token::read_change(row.into())?);
-                Ok(())
-            })
-            .await?;
-        }
-        if head.api_token > from {
-            let query = sqlx::query(api_token::CHANGES).bind(from);
-            each(&mut snapshot, query, &mut |row| {
-                push(api_token::read_change(row.into())?);
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(Feed { revision, changes, reload: false, keys: head.keys })
+        Ok(Feed { revision: Revision::new(head.value), changes, reload, keys: head.keys })
     }
 
     /// Passes everything that lives to `take`, row by row, and returns the revision that this is the state of.
@@ -114,8 +94,9 @@ impl Store {
         }
         let mut snapshot = self.snapshot().await?;
         let head = Head::read(&mut snapshot).await?;
-        read(&mut snapshot, &DIRECTORY, Some(NOTHING), take).await?;
-        read(&mut snapshot, &TOKENS, None, take).await?;
+        for part in EVERYTHING {
+            read(&mut snapshot, part, take).await?;
+        }
         Ok(Revision::new(head.value))
     }
 
@@ -156,6 +137,15 @@ impl Store {
     }
 }
 
+/// That a revision comes after `$1`. A range with one end is a third of the table to PostgreSQL as long as it has not looked
+/// at the table's values, and is then read row by row; one with two ends is little, as it is in truth.
+macro_rules! is_news {
+    ($revision:literal) => {
+        concat!($revision, " > $1 AND ", $revision, " < 9223372036854775807")
+    };
+}
+pub(crate) use is_news;
+
 /// A statement that reads changes, and how.
 pub(crate) struct Statement {
     pub(crate) sql: &'static str,
@@ -165,7 +155,7 @@ pub(crate) struct Statement {
 }
 
 /// What tokens belong to, and who manages them: what has changed after `$1`.
-pub(crate) const DIRECTORY: [Statement; 5] = [
+const DIRECTORY: &[Statement] = &[
     Statement { sql: account::CHANGES, read: |row, _| account::read_change(row).map(Some) },
     Statement { sql: zone::CHANGES, read: |row, _| zone::read_change(row).map(Some) },
     Statement { sql: environment::CHANGES, read: |row, _| environment::read_change(row).map(Some) },
@@ -173,11 +163,34 @@ pub(crate) const DIRECTORY: [Statement; 5] = [
     Statement { sql: management_token::CHANGES, read: management_token::read_change },
 ];
 
+/// The tokens that have changed after `$1`.
+const SERVICE_TOKENS: &[Statement] =
+    &[Statement { sql: service_token::CHANGES, read: |row, _| service_token::read_change(row).map(Some) }];
+const API_TOKENS: &[Statement] =
+    &[Statement { sql: api_token::CHANGES, read: |row, _| api_token::read_change(row).map(Some) }];
+
 /// All tokens that live.
-pub(crate) const TOKENS: [Statement; 2] = [
+const TOKENS: &[Statement] = &[
     Statement { sql: service_token::EVERYTHING, read: |row, _| service_token::read_change(row).map(Some) },
     Statement { sql: api_token::EVERYTHING, read: |row, _| api_token::read_change(row).map(Some) },
 ];
+
+/// Statements, and the value of their one place, if they have it.
+pub(crate) type Part = (&'static [Statement], Option<i64>);
+
+/// All that lives.
+pub(crate) const EVERYTHING: [Part; 2] = [(DIRECTORY, Some(NOTHING)), (TOKENS, None)];
+
+/// What has changed after `from`; with `true` if that is everything, because deletions since then are gone for good.
+pub(crate) fn news(head: &Head, from: Revision) -> (Vec<Part>, bool) {
+    let from = from.get();
+    if from < head.horizon {
+        return (EVERYTHING.to_vec(), true);
+    }
+    let parts = [(head.directory, DIRECTORY), (head.service_token, SERVICE_TOKENS), (head.api_token, API_TOKENS)];
+    let moved = parts.into_iter().filter(|(revision, _)| *revision > from);
+    (moved.map(|(_, statements)| (statements, Some(from))).collect(), false)
+}
 
 /// How the tombstones of a table are found and removed, some at a time so that the writer is never held for long.
 #[derive(Clone, Copy)]
@@ -249,8 +262,7 @@ impl Tombstones {
 /// Reads the statements' rows, all of one connection's moment.
 async fn read(
     connection: &mut AnyConnection,
-    statements: &[Statement],
-    from: Option<i64>,
+    (statements, from): Part,
     take: &mut (dyn FnMut(Change) + Send),
 ) -> Result<(), Error> {
     for Statement { sql, read } in statements {

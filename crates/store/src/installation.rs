@@ -115,8 +115,12 @@ impl Tx {
     ///
     /// [`Error::Rows`] before `init`; or when the database can't be read.
     pub async fn signing_key_id(&mut self) -> Result<String, Error> {
+        if let Some(known) = self.known_signing_key_id() {
+            return Ok(known.clone());
+        }
         let found = find_signing_key_id(self.reading()).await;
-        self.noting(found)
+        let found = self.noting(found)?;
+        Ok(self.known_signing_key_id().insert(found).clone())
     }
 
     /// Sets the key that new API tokens are signed with.
@@ -127,6 +131,8 @@ impl Tx {
     pub async fn update_signing_key_id(&mut self, key_id: &str) -> Result<(), Error> {
         self.revision();
         let query = sqlx::query("UPDATE installation SET signing_key_id = $1 WHERE one = 1").bind(key_id.to_owned());
-        self.execute(query, 1).await
+        self.execute(query, 1).await?;
+        *self.known_signing_key_id() = Some(key_id.to_owned());
+        Ok(())
     }
 }

@@ -91,6 +91,7 @@ impl Tx {
     ///
     /// When the database can't be read.
     pub async fn find_object(&mut self, account: &AccountId, id: &Pfid) -> Result<Option<ObjectKind>, Error> {
+        self.settle_tokens().await?;
         let found = find(self.reading(), account, id).await;
         self.noting(found)
     }

@@ -203,7 +203,7 @@ impl Store {
                         if keys.before.is_some() || keys.current != live {
                             return Ok(0);
                         }
-                        tx.settle_service_tokens().await?;
+                        tx.settle_tokens().await?;
                         tx.execute_any(sqlx::query(sql).bind(i64::from(live.get()))).await
                     })
                 });
@@ -253,7 +253,7 @@ impl Tx {
     ///
     /// When the database can't be read.
     pub async fn count_standing(&mut self, key: KeyId, now: Timestamp) -> Result<Standing, Error> {
-        self.settle_service_tokens().await?;
+        self.settle_tokens().await?;
         let counted = count(self.reading(), key, now).await;
         self.noting(counted)
     }
@@ -265,7 +265,7 @@ impl Tx {
     ///
     /// When the database can't be written.
     pub async fn rekey(&mut self, digests: &[OldDigest]) -> Result<u64, Error> {
-        self.settle_service_tokens().await?;
+        self.settle_tokens().await?;
         let live = self.live_keys();
         let mut changed = 0;
         for OldDigest { subject, slot, old, new } in digests {

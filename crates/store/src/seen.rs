@@ -84,7 +84,7 @@ impl Marks {
             (&MANAGEMENT_TOKENS, &self.management_tokens),
             (&USERS, &self.users),
         ];
-        tx.settle_service_tokens().await?;
+        tx.settle_tokens().await?;
         for (update, marks) in places {
             let bind = |query: Binding, (id, at): &Mark| query.bind(id.clone()).bind(*at);
             let outcome = update.execute(tx.writing_apart(), marks, bind).await;

@@ -14,11 +14,12 @@ use sqlx::AnyConnection;
 use crate::Page;
 use crate::bulk::{Binding, Bulk};
 use crate::error::Error;
+use crate::feed::is_news;
 use crate::list::{Listed, Source};
 use crate::row::{Columns, Row};
 use crate::select::Value;
 use crate::store::Store;
-use crate::tx::{Group, Tx, expect_rows, head_columns};
+use crate::tx::{Group, Tx, head_columns};
 
 macro_rules! columns {
     () => {
@@ -195,20 +196,21 @@ async fn read_count(connection: &mut AnyConnection, owner: &Owner) -> Result<u64
     }
 }
 
-/// Adds `difference` to the kept count.
-pub(crate) async fn write_count(connection: &mut AnyConnection, owner: &Owner, difference: i64) -> Result<(), Error> {
-    let query = sqlx::query(
-        "INSERT INTO service_token_count (account_id, zone_id, live) VALUES ($1, $2, $3) \
-         ON CONFLICT (account_id, zone_id) DO UPDATE SET live = service_token_count.live + excluded.live",
+/// Adds differences to the kept counts.
+pub(crate) static COUNT: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "INSERT INTO service_token_count (account_id, zone_id, live) VALUES",
+        3,
+        "ON CONFLICT (account_id, zone_id) DO UPDATE SET live = service_token_count.live + excluded.live",
     )
-    .bind(owner.account.to_string())
-    .bind(zone_text(owner.zone))
-    .bind(difference);
-    query.execute(connection).await?;
-    Ok(())
+});
+
+pub(crate) fn bind_count(query: Binding, (owner, difference): &(Owner, i64)) -> Binding {
+    query.bind(owner.account.to_string()).bind(zone_text(owner.zone)).bind(*difference)
 }
 
-static INSERT: LazyLock<Bulk> = LazyLock::new(|| {
+/// Adds service tokens, each with its revision.
+pub(crate) static INSERT: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 19, "")
 });
 
@@ -217,32 +219,27 @@ fn previous_key(token: &ServiceToken) -> i64 {
     token.previous_digest.map_or(token.digest.key(), |digest| digest.key()).get().into()
 }
 
-/// Inserts service tokens, each with its revision.
-pub(crate) async fn insert(connection: &mut AnyConnection, tokens: &[(ServiceToken, i64)]) -> Result<(), Error> {
-    let bind = |query: Binding, (token, revision): &(ServiceToken, i64)| {
-        query
-            .bind(token.id.to_string())
-            .bind(token.owner.account.to_string())
-            .bind(zone_text(token.owner.zone))
-            .bind(token.client_id.to_string())
-            .bind(token.name.as_str().to_owned())
-            .bind(token.duration.as_str().to_owned())
-            .bind(i64::from(token.enabled))
-            .bind(i64::from(token.secret_version))
-            .bind(token.digest.as_bytes().to_vec())
-            .bind(i64::from(token.digest.key().get()))
-            .bind(token.previous_digest.map(|digest| digest.as_bytes().to_vec()))
-            .bind(previous_key(token))
-            .bind(token.previous_expires_at.map(Timestamp::as_micros))
-            .bind(token.created_at.as_micros())
-            .bind(token.updated_at.as_micros())
-            .bind(token.expires_at.as_micros())
-            .bind(token.last_seen_at.map(Timestamp::as_micros))
-            .bind(token.name.folded())
-            .bind(*revision)
-    };
-    let expected = u64::try_from(tokens.len()).unwrap_or(u64::MAX);
-    expect_rows(INSERT.execute(connection, tokens, bind).await?, expected)
+pub(crate) fn bind(query: Binding, (token, revision): &(ServiceToken, i64)) -> Binding {
+    query
+        .bind(token.id.to_string())
+        .bind(token.owner.account.to_string())
+        .bind(zone_text(token.owner.zone))
+        .bind(token.client_id.to_string())
+        .bind(token.name.as_str().to_owned())
+        .bind(token.duration.as_str().to_owned())
+        .bind(i64::from(token.enabled))
+        .bind(i64::from(token.secret_version))
+        .bind(token.digest.as_bytes().to_vec())
+        .bind(i64::from(token.digest.key().get()))
+        .bind(token.previous_digest.map(|digest| digest.as_bytes().to_vec()))
+        .bind(previous_key(token))
+        .bind(token.previous_expires_at.map(Timestamp::as_micros))
+        .bind(token.created_at.as_micros())
+        .bind(token.updated_at.as_micros())
+        .bind(token.expires_at.as_micros())
+        .bind(token.last_seen_at.map(Timestamp::as_micros))
+        .bind(token.name.folded())
+        .bind(*revision)
 }
 
 macro_rules! feed_columns {
@@ -254,7 +251,7 @@ macro_rules! feed_columns {
 
 /// Every change of a service token after `from`, tombstones included.
 pub(crate) const CHANGES: &str =
-    concat!("SELECT ", feed_columns!(), " FROM service_token WHERE revision > $1 ORDER BY revision, id");
+    concat!("SELECT ", feed_columns!(), " FROM service_token WHERE ", is_news!("revision"), " ORDER BY revision, id");
 
 /// The row of the counter, and beside it every change after `from`: at least one row, of which the second part is empty
 /// if there is no change.
@@ -263,7 +260,9 @@ pub(crate) const HEAD_AND_CHANGES: &str = concat!(
     head_columns!(),
     ", ",
     feed_columns!(),
-    " FROM revision LEFT JOIN service_token ON service_token.revision > $1 WHERE one = 1 \
+    " FROM revision LEFT JOIN service_token ON ",
+    is_news!("service_token.revision"),
+    " WHERE one = 1 \
      ORDER BY service_token.revision, id"
 );
 
@@ -384,7 +383,7 @@ impl Tx {
         owner: &Owner,
         id: &ServiceTokenId,
     ) -> Result<Option<ServiceToken>, Error> {
-        self.settle_service_tokens().await?;
+        self.settle_tokens().await?;
         let found = find(self.reading(), owner, id).await;
         self.noting(found)
     }
@@ -407,7 +406,7 @@ impl Tx {
     ///
     /// When the database can't be read.
     pub async fn find_client_ids(&mut self, wanted: &HashSet<ClientId>) -> Result<Vec<ClientId>, Error> {
-        self.settle_service_tokens().await?;
+        self.settle_tokens().await?;
         let found = find_client_ids(self.reading(), wanted).await;
         self.noting(found)
     }
@@ -433,7 +432,7 @@ impl Tx {
     ///
     /// [`Error::Rows`] if it doesn't exist there.
     pub async fn update_service_token(&mut self, token: &ServiceToken) -> Result<(), Error> {
-        self.settle_service_tokens().await?;
+        self.settle_tokens().await?;
         let revision = self.change(Group::ServiceToken);
         let query = sqlx::query(
             "UPDATE service_token SET name = $4, name_folded = $5, duration = $6, enabled = $7, secret_version = $8, \
@@ -470,7 +469,7 @@ impl Tx {
         id: &ServiceTokenId,
         at: Timestamp,
     ) -> Result<(), Error> {
-        self.settle_service_tokens().await?;
+        self.settle_tokens().await?;
         let revision = self.change(Group::ServiceToken);
         let query = sqlx::query(
             "UPDATE service_token SET deleted_at = $4, digest = NULL, previous_digest = NULL, revision = $5 \

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use countersign_token::digest::Keyring;
 use countersign_token::feed::Revision;
+use countersign_token::id::AccountId;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, Transaction};
 use sqlx::{AnyConnection, AnyPool};
@@ -122,8 +123,23 @@ impl Store {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
+        self.write_asking(Vec::new(), job).await
+    }
+
+    /// As [`write`](Self::write), for a job that looks up the answers under these keys of accounts: the answers that jobs
+    /// in a row ask for are read together.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub async fn write_asking<T, E, F>(&self, keys: Vec<(AccountId, String)>, job: F) -> Result<Written<T>, E>
+    where
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        submit(&self.0.ordered, Box::new(Queued::new(job, reply)), answer).await
+        submit(&self.0.ordered, Box::new(Queued::new(keys, job, reply)), answer).await
     }
 
     /// As [`write`](Self::write), for rows without revision that no other job reads.

@@ -1,18 +1,21 @@
 //! What a job sees of the batch's transaction.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use countersign_token::api_token::ApiToken;
 use countersign_token::digest::{Digest, InstallationKey, KeyId, Keyring, LiveKeys, NoKey};
 use countersign_token::feed::Revision;
-use countersign_token::id::AccountId;
+use countersign_token::id::{AccountId, UserId, UserPfid};
 use countersign_token::service_token::{Owner, ServiceToken};
 use sqlx::AnyConnection;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe};
 
+use crate::answer::{self, AnswerKey, KeptAnswer};
 use crate::audit::{self, AuditEvent};
+use crate::bulk::{Binding, Bulk, Script};
 use crate::database::Database;
 use crate::error::Error;
 use crate::row::Columns;
@@ -94,7 +97,11 @@ impl Head {
             Database::Sqlite(_) => lock!("BEGIN IMMEDIATE"),
             Database::Postgres(_) => lock!("BEGIN ISOLATION LEVEL READ COMMITTED"),
         };
-        let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
+        let rows = match database {
+            // Kept prepared, which PostgreSQL does with single statements only.
+            Database::Sqlite(_) => sqlx::query(sql).fetch_all(connection).await?,
+            Database::Postgres(_) => sqlx::raw_sql(sql).fetch_all(connection).await?,
+        };
         Self::read_row(rows.first())
     }
 
@@ -122,24 +129,29 @@ impl Head {
         })
     }
 
-    async fn write(&self, connection: &mut AnyConnection) -> Result<(), Error> {
-        let query = sqlx::query(
-            "UPDATE revision SET value = $1, directory_revision = $2, service_token_revision = $3, \
-             api_token_revision = $4, audit_seq = $5, audit_mac = $6, key_before = $7, key_current = $8, key_next = $9 \
-             WHERE one = 1",
-        )
-        .bind(self.value)
-        .bind(self.directory)
-        .bind(self.service_token)
-        .bind(self.api_token)
-        .bind(self.audit_seq)
-        .bind(self.audit_mac.as_slice())
-        .bind(number_of(self.keys.before))
-        .bind(number_of(Some(self.keys.current)))
-        .bind(number_of(self.keys.next));
-        expect_rows(query.execute(connection).await?.rows_affected(), 1)
+    fn bind(query: Binding, head: &Self) -> Binding {
+        query
+            .bind(head.value)
+            .bind(head.directory)
+            .bind(head.service_token)
+            .bind(head.api_token)
+            .bind(head.audit_seq)
+            .bind(head.audit_mac.clone())
+            .bind(number_of(head.keys.before))
+            .bind(number_of(Some(head.keys.current)))
+            .bind(number_of(head.keys.next))
     }
 }
+
+/// Writes the row of `revision`, which whoever writes has locked.
+static WRITE_HEAD: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "UPDATE revision SET (value, directory_revision, service_token_revision, api_token_revision, audit_seq, \
+         audit_mac, key_before, key_current, key_next) =",
+        9,
+        "WHERE one = 1",
+    )
+});
 
 fn number_of(key: Option<KeyId>) -> i64 {
     key.map_or(0, |key| key.get().into())
@@ -158,8 +170,17 @@ pub struct Tx {
     events: Vec<AuditEvent>,
     /// Service tokens that are still to be inserted, with their revisions: those of a whole batch by few statements.
     service_tokens: Vec<(ServiceToken, i64)>,
+    /// API tokens, likewise.
+    api_tokens: Vec<(ApiToken, i64)>,
     counts: HashMap<Owner, i64>,
     api_token_counts: HashMap<AccountId, i64>,
+    /// Answers that are still to be kept.
+    answers: Vec<(AnswerKey, KeptAnswer)>,
+    /// What is known of the answers under some keys.
+    known_answers: HashMap<AnswerKey, Option<KeptAnswer>>,
+    /// What jobs have asked for, and the next will ask for again.
+    signing_key_id: Option<String>,
+    user_pfids: HashMap<UserId, UserPfid>,
     job: Job,
 }
 
@@ -173,13 +194,14 @@ struct Job {
 }
 
 /// What a batch leaves to be committed.
-#[derive(Debug)]
 pub(crate) struct Flushed {
     /// The first and the last revision that the batch took, if it took any.
     pub(crate) revisions: Option<(i64, i64)>,
     /// The number and mac of its last audit event, if it recorded any. A mac is unlike any other, so it tells later
     /// whether the batch was committed.
     pub(crate) marker: Option<(i64, Vec<u8>)>,
+    /// What is to be written with the commit.
+    pub(crate) rest: Script,
 }
 
 impl Tx {
@@ -190,8 +212,13 @@ impl Tx {
             keyring,
             events: Vec::new(),
             service_tokens: Vec::new(),
+            api_tokens: Vec::new(),
             counts: HashMap::new(),
             api_token_counts: HashMap::new(),
+            answers: Vec::new(),
+            known_answers: HashMap::new(),
+            signing_key_id: None,
+            user_pfids: HashMap::new(),
             job: Job::default(),
         }
     }
@@ -298,7 +325,7 @@ impl Tx {
         self.noting(outcome.map(|result| result.rows_affected()).map_err(Error::from))
     }
 
-    /// Takes a service token to be inserted. Whatever else concerns service tokens settles them first.
+    /// Takes a service token to be inserted. Whatever else concerns tokens settles them first.
     pub(crate) fn queue_service_token(&mut self, token: ServiceToken) {
         let revision = self.change(Group::ServiceToken);
         self.job.has_written = true;
@@ -306,11 +333,52 @@ impl Tx {
         self.service_tokens.push((token, revision));
     }
 
-    /// Inserts the service tokens that were taken so far.
-    pub(crate) async fn settle_service_tokens(&mut self) -> Result<(), Error> {
-        let tokens = std::mem::take(&mut self.service_tokens);
-        let outcome = service_token::insert(&mut self.connection, &tokens).await;
-        self.noting(outcome)
+    /// Takes an API token to be inserted, likewise.
+    pub(crate) fn queue_api_token(&mut self, token: ApiToken) {
+        let revision = self.change(Group::ApiToken);
+        self.job.has_written = true;
+        self.count_api_tokens_by(token.account, 1);
+        self.api_tokens.push((token, revision));
+    }
+
+    /// Inserts the tokens that were taken so far.
+    pub(crate) async fn settle_tokens(&mut self) -> Result<(), Error> {
+        let (service_tokens, api_tokens) =
+            (std::mem::take(&mut self.service_tokens), std::mem::take(&mut self.api_tokens));
+        let inserted = service_token::INSERT.execute(&mut self.connection, &service_tokens, service_token::bind).await;
+        self.noting(inserted)?;
+        let inserted = api_token::INSERT.execute(&mut self.connection, &api_tokens, api_token::bind).await;
+        self.noting(inserted).map(drop)
+    }
+
+    /// Takes an answer to be kept.
+    pub(crate) fn queue_answer(&mut self, key: AnswerKey, kept: KeptAnswer) {
+        self.job.has_written = true;
+        self.known_answers.insert(key.clone(), Some(kept.clone()));
+        self.answers.push((key, kept));
+    }
+
+    /// Reads the answers under the keys that a batch will ask for.
+    pub(crate) async fn read_answers(&mut self, keys: Vec<AnswerKey>) -> Result<(), Error> {
+        let found = answer::find_all(&mut self.connection, &keys).await?;
+        self.known_answers.extend(keys.into_iter().map(|key| (key, None)));
+        self.known_answers.extend(found.into_iter().map(|(key, kept)| (key, Some(kept))));
+        Ok(())
+    }
+
+    /// The answer under a key, if it is known: `Some(None)` if it is known that there is none.
+    pub(crate) fn known_answer(&self, key: &AnswerKey) -> Option<Option<&KeptAnswer>> {
+        self.known_answers.get(key).map(Option::as_ref)
+    }
+
+    /// The signing key's id, once a job has asked for it or changed it.
+    pub(crate) fn known_signing_key_id(&mut self) -> &mut Option<String> {
+        &mut self.signing_key_id
+    }
+
+    /// The PFIDs of users that jobs have asked for: a user keeps its own.
+    pub(crate) fn known_user_pfids(&mut self) -> &mut HashMap<UserId, UserPfid> {
+        &mut self.user_pfids
     }
 
     /// Counts service tokens that came (or, negative, went) in `owner`.
@@ -358,34 +426,43 @@ impl Tx {
         self.job.failed.as_ref()
     }
 
-    /// Writes what the batch has gathered: counts, audit events, the counter. `key` was current as the batch began: its
-    /// events stand under it, also where one of them tells that another key is current now.
+    /// Writes what the batch has gathered: rows, counts, audit events, the counter. What fits into one trip is left for the
+    /// commit's. `key` was current as the batch began: its events stand under it, also where one of them tells that another
+    /// key is current now.
     pub(crate) async fn flush(&mut self, key: Option<&InstallationKey>, before: i64) -> Result<Flushed, Error> {
-        self.settle_service_tokens().await?;
         let (Some(head), Some(key)) = (&mut self.head, key) else {
-            return Ok(Flushed { revisions: None, marker: None });
+            return Ok(Flushed { revisions: None, marker: None, rest: Script::new(&self.connection) });
         };
-        for (owner, difference) in std::mem::take(&mut self.counts) {
-            service_token::write_count(&mut self.connection, &owner, difference).await?;
-        }
-        for (account, difference) in std::mem::take(&mut self.api_token_counts) {
-            api_token::write_count(&mut self.connection, &account, difference).await?;
-        }
-        let events = std::mem::take(&mut self.events);
-        let marker = if events.is_empty() {
-            None
-        } else {
-            audit::append(&mut self.connection, &key.audit_key(), head, &events).await?;
-            if head.keys.current != key.id() {
-                installation_key::begin_audit(&mut self.connection, head.keys.current, head.audit_seq + 1).await?;
+        let counts: Vec<_> = self.counts.drain().collect();
+        let api_token_counts: Vec<_> = self.api_token_counts.drain().collect();
+        let (mut counts, mut api_token_counts) = (counts.as_slice(), api_token_counts.as_slice());
+        let (mut service_tokens, mut api_tokens) = (self.service_tokens.as_slice(), self.api_tokens.as_slice());
+        let (mut answers, mut events) = (self.answers.as_slice(), self.events.as_slice());
+        let audit_key = key.audit_key();
+        let mut bind_event = |query: Binding, event: &AuditEvent| audit::bind(query, event, &audit_key, head);
+        let mut rest = loop {
+            let mut script = Script::new(&self.connection);
+            service_tokens = script.add(&service_token::INSERT, service_tokens, &mut service_token::bind);
+            counts = script.add(&service_token::COUNT, counts, &mut service_token::bind_count);
+            api_tokens = script.add(&api_token::INSERT, api_tokens, &mut api_token::bind);
+            api_token_counts = script.add(&api_token::COUNT, api_token_counts, &mut api_token::bind_count);
+            answers = script.add(&answer::INSERT, answers, &mut answer::bind);
+            events = script.add(&audit::INSERT, events, &mut bind_event);
+            let later = service_tokens.len() + counts.len() + api_tokens.len() + api_token_counts.len();
+            if later + answers.len() + events.len() == 0 {
+                break script;
             }
-            Some((head.audit_seq, head.audit_mac.clone()))
+            script.execute(&mut self.connection).await?;
         };
+        let marker = (!self.events.is_empty()).then(|| (head.audit_seq, head.audit_mac.clone()));
+        if marker.is_some() && head.keys.current != key.id() {
+            installation_key::begin_audit(&mut self.connection, head.keys.current, head.audit_seq + 1).await?;
+        }
         let revisions = (head.value > before).then_some((before + 1, head.value));
         if revisions.is_some() || marker.is_some() {
-            head.write(&mut self.connection).await?;
+            rest.add(&WRITE_HEAD, std::slice::from_ref(head), &mut Head::bind);
         }
-        Ok(Flushed { revisions, marker })
+        Ok(Flushed { revisions, marker, rest })
     }
 }
 

@@ -238,6 +238,20 @@ impl Store {
 }
 
 impl Tx {
+    /// The PFID of the user with this id.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn find_user_pfid(&mut self, id: &UserId) -> Result<Option<UserPfid>, Error> {
+        if let Some(known) = self.known_user_pfids().get(id) {
+            return Ok(Some(*known));
+        }
+        let pfid = self.find_user(id).await?.map(|user| user.pfid);
+        self.known_user_pfids().extend(pfid.map(|pfid| (*id, pfid)));
+        Ok(pfid)
+    }
+
     /// The user with this id.
     ///
     /// # Errors

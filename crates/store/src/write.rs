@@ -15,6 +15,7 @@ use sqlx::AnyConnection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::answer::AnswerKey;
 use crate::database::{self, Database};
 use crate::error::Error;
 use crate::row::Columns;
@@ -48,6 +49,8 @@ pub struct Written<T> {
 pub(crate) trait Job: Send {
     /// Whether the job depends on no other process writing at the same time.
     fn is_ordered(&self) -> bool;
+    /// The keys of the answers that the job will look up.
+    fn answer_keys(&self) -> &[AnswerKey];
     /// Runs the job, keeps what it returned, and says whether that was a success.
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool>;
     /// Answers whoever waits: with what the job returned, or with the error that kept it from being committed.
@@ -56,14 +59,15 @@ pub(crate) trait Job: Send {
 
 /// A job of a caller, and where its answer goes.
 pub(crate) struct Queued<T, E, F> {
+    answer_keys: Vec<AnswerKey>,
     job: F,
     returned: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<Written<T>, E>>,
 }
 
 impl<T, E, F> Queued<T, E, F> {
-    pub(crate) fn new(job: F, reply: oneshot::Sender<Result<Written<T>, E>>) -> Self {
-        Self { job, returned: None, reply }
+    pub(crate) fn new(answer_keys: Vec<AnswerKey>, job: F, reply: oneshot::Sender<Result<Written<T>, E>>) -> Self {
+        Self { answer_keys, job, returned: None, reply }
     }
 }
 
@@ -75,6 +79,10 @@ where
 {
     fn is_ordered(&self) -> bool {
         true
+    }
+
+    fn answer_keys(&self) -> &[AnswerKey] {
+        &self.answer_keys
     }
 
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool> {
@@ -111,6 +119,10 @@ where
 {
     fn is_ordered(&self) -> bool {
         false
+    }
+
+    fn answer_keys(&self) -> &[AnswerKey] {
+        &[]
     }
 
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, bool> {
@@ -307,7 +319,12 @@ impl Lane {
             }
         };
         let mut tx = Tx::new(connection, head, self.keyring.clone());
-        let outcome = match run_all(&mut tx, jobs).await {
+        let keys: Vec<_> = jobs.iter().flat_map(|job| job.answer_keys().to_vec()).collect();
+        let ran = match tx.read_answers(keys).await {
+            Ok(()) => run_all(&mut tx, jobs).await,
+            Err(error) => Err(Failure::Failed(error)),
+        };
+        let outcome = match ran {
             Ok(revisions) => match tx.flush(key.as_deref(), before).await {
                 Ok(flushed) => Ok((revisions, flushed)),
                 Err(error) => Err(Failure::Failed(error)),
@@ -316,7 +333,7 @@ impl Lane {
         };
         let connection = tx.into_connection();
         match outcome {
-            Ok((revisions, flushed)) => match self.finish(connection, &flushed).await {
+            Ok((revisions, flushed)) => match self.finish(connection, flushed).await {
                 Ok(()) => Ok(revisions),
                 Err(error) => Err(Failure::Failed(error)),
             },
@@ -331,18 +348,18 @@ impl Lane {
         }
     }
 
-    /// Commits. If the answer to that is lost, finds out what became of it.
-    async fn finish(&mut self, mut connection: AnyConnection, flushed: &Flushed) -> Result<(), Error> {
-        self.own.add(flushed.revisions);
+    /// Writes the rest and commits. If the answer to that is lost, finds out what became of it.
+    async fn finish(&mut self, mut connection: AnyConnection, flushed: Flushed) -> Result<(), Error> {
+        let Flushed { revisions, marker, rest } = flushed;
+        self.own.add(revisions);
         let begun_at = Instant::now();
-        let Err(error) = sqlx::raw_sql("COMMIT").execute(&mut connection).await else {
+        let Err(error) = rest.commit(&mut connection).await else {
             self.counts.commit_micros.count(micros_since(begun_at));
             self.connection = Some(connection);
             return Ok(());
         };
-        self.own.remove(flushed.revisions);
-        let error = Error::from(error);
-        let (Error::Unavailable { source }, true, Some((seq, mac))) = (&error, error.is_lost(), &flushed.marker) else {
+        self.own.remove(revisions);
+        let (Error::Unavailable { source }, true, Some((seq, mac))) = (&error, error.is_lost(), &marker) else {
             self.roll_back(connection).await;
             return Err(error);
         };
@@ -350,7 +367,7 @@ impl Lane {
         tracing::warn!(%error, "the connection was lost during a commit; finding out whether it took place");
         match self.was_committed(*seq, mac).await {
             Some(true) => {
-                self.own.add(flushed.revisions);
+                self.own.add(revisions);
                 Ok(())
             }
             Some(false) => Err(error),

@@ -25,7 +25,7 @@ impl Collector for Writer {
         histogram(&mut encoder, "store_batch_jobs", "Writes in one transaction", None, &counts.batch_jobs)?;
         let help = "Time from the begin of the writer's transactions to the end of their commits";
         histogram(&mut encoder, "store_batch_duration", help, Some(&Unit::Seconds), &counts.batch_micros)?;
-        let help = "Time of the writer's commits alone";
+        let help = "Time of the last statements and the commit of the writer's transactions";
         histogram(&mut encoder, "store_commit_duration", help, Some(&Unit::Seconds), &counts.commit_micros)?;
         for (name, help, counter) in [
             ("store_failed_batches", "Transactions of the writer that were not committed", &counts.failed_batches),

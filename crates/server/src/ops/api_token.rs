@@ -140,7 +140,7 @@ impl Create {
         }
         let scope = self.scope(tx).await?;
         let created_by = match &self.user {
-            Some(user) => tx.find_user(user).await?.map(|user| user.pfid),
+            Some(user) => tx.find_user_pfid(user).await?,
             None => None,
         };
         let token = self.mint.insert(tx, &self.draft, scope, created_by).await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use countersign_store::{BoxFuture, Installation, Tx, Written};
 use countersign_token::feed::Revision;
+use countersign_token::id::AccountId;
 
 use super::{Error, Ops, Seat};
 use crate::follower;
@@ -50,7 +51,21 @@ impl Ops {
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, Error>> + Send + Sync + 'static,
         T: Send + 'static,
     {
-        match trace::within("store.commit", self.store.write(job)).await {
+        self.commit_asking(Vec::new(), effect, job).await
+    }
+
+    /// As [`commit`](Ops::commit), for a job that looks up the answers under these keys of accounts.
+    pub(super) async fn commit_asking<T, F>(
+        &self,
+        keys: Vec<(AccountId, String)>,
+        effect: impl FnOnce(&T) -> bool,
+        job: F,
+    ) -> Result<(T, Option<Propagation>), Error>
+    where
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, Error>> + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        match trace::within("store.commit", self.store.write_asking(keys, job)).await {
             Ok(Written { value, revision: Some(revision) }) => {
                 let takes_away = effect(&value);
                 Ok((value, self.in_force(revision, takes_away).await))

@@ -167,8 +167,9 @@ impl Ops {
         let under = intent.map(|intent| self.under(&account, intent));
         let once = Arc::new(Once { account, subject, under, now: self.clock.now(), job });
         let effect = |outcome: &Outcome<T>| matches!(outcome, Outcome::Done(value) if effect(value));
+        let keys = once.under.iter().flat_map(|under| &under.names).map(|name| (account, name.name.clone())).collect();
         let (outcome, propagation) = self
-            .commit(effect, move |tx| {
+            .commit_asking(keys, effect, move |tx| {
                 let once = Arc::clone(&once);
                 Box::pin(async move { once.run(tx).await })
             })

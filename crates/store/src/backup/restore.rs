@@ -203,14 +203,15 @@ impl Restoring<'_> {
     async fn settle(&mut self) -> Result<(), Error> {
         let Some(insert) = &mut self.insert else { return Ok(()) };
         let (rows, kinds) = (std::mem::take(&mut insert.rows), &insert.kinds);
-        insert.statement.execute(self.connection, &rows, |query, row| bind(query, row, kinds)).await?;
+        insert.statement.execute(self.connection, &rows, |query, row: &Vec<Value>| bind(query, row, kinds)).await?;
         Ok(())
     }
 
     /// Adds the event to the log, and makes the counter, and the horizon of those who read, the revision of everything.
     async fn write_head(&mut self, event: &AuditEvent) -> Result<(), Error> {
         let mut head = self.read_head().await?;
-        audit::append(self.connection, &self.key.audit_key(), &mut head, std::slice::from_ref(event)).await?;
+        let bind = |query: Binding, event: &AuditEvent| audit::bind(query, event, &self.key.audit_key(), &mut head);
+        audit::INSERT.execute(self.connection, std::slice::from_ref(event), bind).await?;
         let query = sqlx::query(
             "UPDATE revision SET value = $1, directory_revision = $1, service_token_revision = $1, \
              api_token_revision = $1, horizon = $1, audit_seq = $2, audit_mac = $3 WHERE one = 1",

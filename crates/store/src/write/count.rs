@@ -11,7 +11,7 @@ pub struct WriterCounts {
     pub batch_jobs: Distribution<7>,
     /// Microseconds that a batch took from the begin of its transaction until it was committed.
     pub batch_micros: Distribution<12>,
-    /// Microseconds of these in which the commit itself was waited for: on SQLite, the disk.
+    /// Microseconds of these that the last statements and the commit itself took: mostly the disk.
     pub commit_micros: Distribution<12>,
     /// Batches that were not committed. The jobs of one that a single job spoilt are then run one by one, and each of
     /// these counts as a batch.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use countersign_store::{Error, Store, Written};
+use countersign_store::{Answer, Error, ServiceTokenFilter, Store, Written};
+use countersign_token::api_token::{ApiTokenScope, ApiTokenStatus};
 use countersign_token::feed::Revision;
 use countersign_token::service_token::ServiceToken;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::{World, event, insert, on_both, try_insert, write};
+use crate::{World, at, event, insert, on_both, try_insert, write};
 
 on_both! {
     a_write_takes_the_next_revision,
@@ -25,6 +26,8 @@ on_both! {
     what_was_acknowledged_is_there_after_a_restart,
     writes_after_the_end_of_the_writer_fail,
     a_key_that_exists_is_a_conflict,
+    more_rows_than_a_statement_takes_are_written_in_order,
+    a_later_job_finds_what_an_earlier_one_of_its_batch_left_for_the_end,
     a_missing_row_is_counted,
 }
 
@@ -189,7 +192,7 @@ async fn a_job_that_fails_after_writing_fails_alone(world: World) {
     assert!(matches!(outcomes[2], Err(Error::Conflict { .. })), "{outcomes:?}");
     assert_eq!(outcomes[3].clone().unwrap(), Some(Revision::new(2)));
     assert!(store.find_service_token(&owner, &half.id).await.unwrap().is_none());
-    assert_eq!(store.count_service_tokens(&countersign_store::ServiceTokenFilter::all(owner)).await.unwrap(), 2);
+    assert_eq!(store.count_service_tokens(&ServiceTokenFilter::all(owner)).await.unwrap(), 2);
     let chain = store.verify_audit_chain(&mut |_| ()).await.unwrap();
     assert_eq!((chain.events, chain.broken), (2, None));
 }
@@ -364,4 +367,78 @@ async fn a_missing_row_is_counted(world: World) {
     .await;
     assert!(matches!(outcome, Err(Error::Rows { expected: 1, actual: 0 })), "{outcome:?}");
     assert_eq!(store.revision().await.unwrap(), Revision::new(0));
+}
+
+async fn more_rows_than_a_statement_takes_are_written_in_order(world: World) {
+    const ROUNDS: u8 = 150;
+    let store = world.open().await;
+    let owner = world.owner();
+    let tokens: Vec<_> = (0..ROUNDS)
+        .map(|round| {
+            let api_token = world.api_token(owner.account, ApiTokenScope::Account);
+            (world.token(owner, "t", round.into()), api_token, round)
+        })
+        .collect();
+    let all = tokens.clone();
+    let written = write!(store, [all], |tx| {
+        for (service_token, api_token, round) in &all {
+            tx.insert_service_token(service_token).await?;
+            tx.insert_api_token(api_token).await?;
+            let answer = Answer { fingerprint: [*round; 32], subject: String::new(), answer: round.to_string() };
+            tx.insert_answer(&owner.account, &format!("key {round}"), &answer, at(1)).await?;
+            tx.record(event("create", &service_token.id));
+        }
+        Ok::<_, Error>(())
+    });
+    assert_eq!(written.await.unwrap().revision, Some(Revision::new(1)));
+    assert_eq!(store.count_service_tokens(&ServiceTokenFilter::all(owner)).await.unwrap(), u64::from(ROUNDS));
+    assert_eq!(store.count_credentials().await.unwrap(), 2 * u64::from(ROUNDS));
+    assert_eq!(store.poll(Revision::new(0)).await.unwrap().changes.len(), 2 * usize::from(ROUNDS));
+    let chain = store.verify_audit_chain(&mut |_| ()).await.unwrap();
+    assert_eq!((chain.events, chain.broken), (u64::from(ROUNDS), None));
+    let keys = (0..ROUNDS).map(|round| (owner.account, format!("key {round}"))).collect();
+    let answers = store.write_asking(keys, move |tx| {
+        Box::pin(async move {
+            let mut answers = Vec::new();
+            for round in 0..ROUNDS {
+                answers.extend(tx.find_answer(&owner.account, &format!("key {round}"), at(0)).await?);
+            }
+            Ok::<_, Error>(answers)
+        })
+    });
+    let answers: Vec<_> = answers.await.unwrap().value.into_iter().map(|answer| answer.answer).collect();
+    assert_eq!(answers, (0..ROUNDS).map(|round| round.to_string()).collect::<Vec<_>>());
+}
+
+async fn a_later_job_finds_what_an_earlier_one_of_its_batch_left_for_the_end(world: World) {
+    let store = world.open().await;
+    let account = world.owner().account;
+    let token = world.api_token(account, ApiTokenScope::Account);
+    let job = |mark: &'static str| {
+        let (store, token) = (store.store.clone(), token.clone());
+        let keys = vec![(account, "key".to_owned())];
+        boxed(async move {
+            let written = store.write_asking(keys, move |tx| {
+                let token = token.clone();
+                Box::pin(async move {
+                    if let Some(kept) = tx.find_answer(&account, "key", at(0)).await? {
+                        let found = tx.find_api_token(&account, &token.id).await?.expect("it came with the answer");
+                        tx.update_api_token(&found.changed(ApiTokenStatus::Suspended, at(5))).await?;
+                        tx.record(event("suspend", &token.id));
+                        return Ok::<_, Error>(kept.answer);
+                    }
+                    tx.insert_api_token(&token).await?;
+                    let answer = Answer { fingerprint: [1; 32], subject: String::new(), answer: mark.to_owned() };
+                    tx.insert_answer(&account, "key", &answer, at(1)).await?;
+                    tx.record(event("create", &token.id));
+                    Ok(mark.to_owned())
+                })
+            });
+            written.await.map(|written| written.value)
+        })
+    };
+    let outcomes = together(&store, vec![job("first"), job("second")]).await;
+    assert_eq!(outcomes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), ["first", "first"]);
+    let found = store.find_api_token(&account, &token.id).await.unwrap().unwrap();
+    assert_eq!(found.status, ApiTokenStatus::Suspended);
 }
