@@ -29,8 +29,13 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Bench, Connection, median};
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROUND: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 5;
+const CLIENTS: [usize; 2] = [64, 1];
 const PAGE: usize = 4096;
 
 fn main() {
@@ -50,7 +55,15 @@ async fn measure(bench: &Bench) {
         ("API token", Requests::new("/api/v1/api_token", account_token, api_token, None)),
         ("API token with a key", Requests::new("/api/v1/api_token", account_token, api_token, Some(Key::Body))),
     ];
-    for clients in [1, 64] {
+    println!("<!-- figures: P8 {} -->", bench.database);
+    println!(
+        "Creates a second, and beside them `fdatasync` a second: medians of {ROUNDS} rounds. Server, clients and, where"
+    );
+    println!("it is one, the database's server are together on these cores.\n");
+    println!("| clients | `fdatasync` | {} |", kinds.each_ref().map(|(kind, _)| *kind).join(" | "));
+    println!("| --- | --- {}|", "| --- ".repeat(kinds.len()));
+    let mut reached = Vec::new();
+    for clients in CLIENTS {
         let mut rates = vec![Vec::new(); kinds.len()];
         let mut syncs = Vec::new();
         for _ in 0..ROUNDS {
@@ -59,17 +72,18 @@ async fn measure(bench: &Bench) {
                 rates.push(create_rate(bench, requests, clients).await);
             }
         }
-        for ((kind, _), mut rates) in kinds.iter().zip(rates) {
+        print!("| {clients} | {:.0} |", median(&mut syncs.clone()));
+        for (kind, rates) in rates.iter_mut().enumerate() {
             let mut ratios: Vec<f64> = rates.iter().zip(&syncs).map(|(rate, syncs)| rate / syncs).collect();
-            println!(
-                "{clients:>3} clients, {kind:<20}: {:>6.0} creates/s beside {:>6.0} fdatasync/s, ratio {:.2}  \
-                 (medians of {ROUNDS} rounds)",
-                median(&mut rates),
-                median(&mut syncs),
-                median(&mut ratios),
-            );
+            let ratio = median(&mut ratios);
+            print!(" {:.0}: {ratio:.2} × |", median(rates));
+            if kind == 0 {
+                reached.push(format!("{ratio:.2} ×"));
+            }
         }
+        println!();
     }
+    println!("<!-- end of figures: P8 {} -->\nreached P8 {}: {}", bench.database, bench.database, reached.join("; "));
 }
 
 /// Creates of one kind, each a request of its own.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use countersign_server::ops::Initialised;
+use countersign_store::Database;
 use tokio_util::task::TaskTracker;
 
 mod served;
@@ -31,13 +32,16 @@ pub(crate) fn run(name: &str, measure: impl AsyncFnOnce(&Bench)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let made = setup::initialise(&settings).await;
-        served::serve(&settings, async |address, tasks| measure(&Bench { made, address, tasks }).await).await;
+        let database = if matches!(settings.database, Database::Sqlite(_)) { "SQLite" } else { "PostgreSQL" };
+        served::serve(&settings, async |address, tasks| measure(&Bench { database, made, address, tasks }).await).await;
     });
     drop(std::fs::remove_dir_all(&scratch));
 }
 
 /// A running server, and what is needed to call it.
 pub(crate) struct Bench {
+    /// Which database it is.
+    pub(crate) database: &'static str,
     pub(crate) made: Initialised,
     pub(crate) address: SocketAddr,
     pub(crate) tasks: TaskTracker,
