@@ -1,13 +1,12 @@
 //! Carries last-seen marks from the index to the store, in batches.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countersign_store::Store;
-use countersign_token::index::{Index, SeenMark, SeenSubject};
-use countersign_token::time::Timestamp;
+use countersign_token::index::{Index, SeenMark};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -23,10 +22,10 @@ const BATCH: usize = 2048;
 pub struct Flusher {
     store: Store,
     index: Arc<Index>,
-    /// Marks that the index has handed out and the store has not got. A newer mark of the same token replaces an older one,
-    /// so what waits is bounded by the number of tokens. In the order of the ids, which is the order of the rows: a write
-    /// touches few pages, and not one for each mark.
-    waiting: Arc<Mutex<BTreeMap<SeenSubject, Timestamp>>>,
+    /// Marks that the index has handed out and the store has not got, one a credential, so that what waits is bounded by
+    /// their number. In the order of the ids, which is the order of the rows: a write touches few pages, and not one for
+    /// each mark.
+    waiting: Arc<Mutex<Vec<SeenMark>>>,
     /// How many these are, for whoever must not wait.
     backlog: Arc<AtomicUsize>,
 }
@@ -54,23 +53,26 @@ impl Flusher {
     pub async fn flush(&self) {
         // Whoever comes second waits for what the first one carries.
         let mut waiting = self.waiting.lock().await;
-        self.index.drain_seen(&mut |mark| {
-            waiting.insert(mark.subject, mark.at);
-        });
-        while !waiting.is_empty() {
-            self.backlog.store(waiting.len(), Ordering::Relaxed);
-            let batch: Vec<SeenMark> =
-                waiting.iter().take(BATCH).map(|(&subject, &at)| SeenMark { subject, at }).collect();
-            if let Err(error) = self.store.record_seen(&batch).await {
-                let waiting = waiting.len();
+        self.index.drain_seen(&mut |mark| waiting.push(mark));
+        // The newest mark of a credential stands first, and stays.
+        waiting.sort_unstable_by_key(|mark| (mark.subject, Reverse(mark.at)));
+        waiting.dedup_by_key(|mark| mark.subject);
+        let mut written = 0;
+        for batch in waiting.chunks(BATCH) {
+            self.backlog.store(waiting.len() - written, Ordering::Relaxed);
+            if let Err(error) = self.store.record_seen(batch).await {
+                let waiting = waiting.len() - written;
                 tracing::warn!(error = %error, waiting, "last-seen marks could not be written; they are kept");
-                return;
+                break;
             }
-            for mark in &batch {
-                waiting.remove(&mark.subject);
-            }
+            written += batch.len();
         }
-        self.backlog.store(0, Ordering::Relaxed);
+        waiting.drain(..written);
+        self.backlog.store(waiting.len(), Ordering::Relaxed);
+        if waiting.is_empty() {
+            // Rarely does as much wait again as once did.
+            *waiting = Vec::new();
+        }
     }
 
     /// How many marks the store has not taken yet, of those that were to be written.

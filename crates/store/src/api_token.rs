@@ -14,25 +14,33 @@ use crate::error::Error;
 use crate::feed::is_news;
 use crate::list::{ApiTokenColumn, Listed, Order, Source};
 use crate::row::{Columns, Row};
+use crate::seen::last_used_at;
 use crate::store::Store;
 use crate::tx::{Group, Tx};
 
 macro_rules! columns {
     () => {
         "id, account_id, scope, environment_id, agent_id, agent_deployment_id, status, digest, digest_key, key_id, issued_at, \
-         expires_at, created_by, last_used_at, inserted_at, updated_at"
+         expires_at, created_by, inserted_at, updated_at"
+    };
+}
+
+/// Besides, what stands elsewhere.
+macro_rules! read_columns {
+    () => {
+        concat!(columns!(), ", ", last_used_at!(), " AS last_used_at")
     };
 }
 
 macro_rules! select {
     ($conditions:literal) => {
-        concat!("SELECT ", columns!(), " FROM api_token WHERE id = $1 AND account_id = $2", $conditions)
+        concat!("SELECT ", read_columns!(), " FROM api_token WHERE id = $1 AND account_id = $2", $conditions)
     };
 }
 
 const SOURCE: Source<'static, ApiToken> = Source {
     table: "api_token",
-    columns: columns!(),
+    columns: read_columns!(),
     living: " FROM api_token WHERE account_id = $1 AND deleted_at IS NULL",
     total: Some("SELECT COALESCE(MAX(live), 0) FROM api_token_count WHERE account_id = $1"),
     read,
@@ -71,15 +79,15 @@ pub(crate) fn read(row: Row<'_>) -> Result<ApiToken, Error> {
         issued_at: columns.time()?,
         expires_at: columns.time()?,
         created_by: columns.parse_if_any()?,
-        last_used_at: columns.time_if_any()?,
         inserted_at: columns.time()?,
         updated_at: columns.time()?,
+        last_used_at: columns.time_if_any()?,
     })
 }
 
 /// Those under an installation key, also deleted ones.
 pub(crate) const UNDER_KEY: &str =
-    concat!("SELECT ", columns!(), " FROM api_token WHERE digest_key = $1 AND id > $2 ORDER BY id LIMIT $3");
+    concat!("SELECT ", read_columns!(), " FROM api_token WHERE digest_key = $1 AND id > $2 ORDER BY id LIMIT $3");
 
 async fn find(
     connection: &mut AnyConnection,
@@ -92,19 +100,26 @@ async fn find(
     row.as_ref().map(|row| read(row.into())).transpose()
 }
 
-macro_rules! feed_columns {
-    () => {
-        "SELECT id, account_id, environment_id, digest, replaced_digest, status, expires_at, last_used_at, \
-         COALESCE(deleted_at, ended_at), revision FROM api_token"
+macro_rules! feed {
+    ($last_used_at:expr) => {
+        concat!(
+            "SELECT id, account_id, environment_id, digest, replaced_digest, status, expires_at, ",
+            $last_used_at,
+            " AS last_used_at, COALESCE(deleted_at, ended_at), revision FROM api_token"
+        )
     };
 }
 
 /// Every change of an API token after `from`, tombstones included. One that ended with its deployment is gone for good.
-pub(crate) const CHANGES: &str = concat!(feed_columns!(), " WHERE ", is_news!("revision"), " ORDER BY revision, id");
+pub(crate) const CHANGES: &str =
+    concat!(feed!(last_used_at!()), " WHERE ", is_news!("revision"), " ORDER BY revision, id");
 
 /// Every API token that lives and has not ended with its deployment. The sign keeps SQLite from reading the table row by
 /// row through an index.
-pub(crate) const EVERYTHING: &str = concat!(feed_columns!(), " WHERE +deleted_at IS NULL AND ended_at IS NULL");
+pub(crate) const EVERYTHING: &str = concat!(
+    feed!("last_used_at"),
+    " LEFT JOIN api_token_seen ON api_token_id = id WHERE +deleted_at IS NULL AND ended_at IS NULL"
+);
 
 pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let mut columns = Columns::of("api_token", row);
@@ -138,7 +153,7 @@ pub(crate) fn bind_count(query: Binding, (account, difference): &(AccountId, i64
 
 /// Adds API tokens, each with its revision.
 pub(crate) static INSERT: LazyLock<Bulk> =
-    LazyLock::new(|| Bulk::new(concat!("INSERT INTO api_token (", columns!(), ", revision) VALUES"), 17, ""));
+    LazyLock::new(|| Bulk::new(concat!("INSERT INTO api_token (", columns!(), ", revision) VALUES"), 16, ""));
 
 pub(crate) fn bind(query: Binding, (token, revision): &(ApiToken, i64)) -> Binding {
     query
@@ -155,7 +170,6 @@ pub(crate) fn bind(query: Binding, (token, revision): &(ApiToken, i64)) -> Bindi
         .bind(token.issued_at.as_micros())
         .bind(token.expires_at.as_micros())
         .bind(token.created_by.map(|user| user.to_string()))
-        .bind(token.last_used_at.map(Timestamp::as_micros))
         .bind(token.inserted_at.as_micros())
         .bind(token.updated_at.as_micros())
         .bind(*revision)
@@ -241,7 +255,8 @@ impl Tx {
         self.noting(found)
     }
 
-    /// Adds an API token. That its account exists, and what it reaches, is the caller's to know.
+    /// Adds an API token. That its account exists, and what it reaches, is the caller's to know. When it was last used is
+    /// kept by [`Store::record_seen`] alone.
     ///
     /// The tokens of a batch are inserted together, as [`insert_service_token`](Self::insert_service_token) has it.
     ///

@@ -197,10 +197,15 @@ pub(crate) fn news(head: &Head, from: Revision) -> (Vec<Part>, bool) {
 struct Tombstones {
     /// Finds the newest revision among those to remove; `None` for a table that the feed doesn't show.
     newest: Option<&'static str>,
+    /// Removes what refers to them.
+    before: Option<&'static str>,
     delete: &'static str,
 }
 
 macro_rules! tombstones {
+    (seen $table:literal, $seen:literal, $key:literal) => {
+        Tombstones { before: Some(tombstones!(delete $seen, $key, $table, "")), ..tombstones!(shown $table, "") }
+    };
     (shown $table:literal, $spared:literal) => {
         Tombstones {
             newest: Some(concat!("SELECT MAX(revision) FROM ", tombstones!(some "id, revision", $table, $spared), " AS swept")),
@@ -208,16 +213,18 @@ macro_rules! tombstones {
         }
     };
     ($table:literal, $spared:literal) => {
-        Tombstones {
-            newest: None,
-            delete: concat!(
-                "DELETE FROM ",
-                $table,
-                " WHERE id IN (SELECT id FROM ",
-                tombstones!(some "id", $table, $spared),
-                " AS swept)"
-            ),
-        }
+        Tombstones { newest: None, before: None, delete: tombstones!(delete $table, "id", $table, $spared) }
+    };
+    (delete $from:literal, $key:literal, $table:literal, $spared:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $from,
+            " WHERE ",
+            $key,
+            " IN (SELECT id FROM ",
+            tombstones!(some "id", $table, $spared),
+            " AS swept)"
+        )
     };
     (some $columns:literal, $table:literal, $spared:literal) => {
         concat!("(SELECT ", $columns, " FROM ", $table, " WHERE deleted_at < $1", $spared, " ORDER BY deleted_at, id LIMIT 500)")
@@ -227,8 +234,8 @@ macro_rules! tombstones {
 impl Tombstones {
     /// What refers to others comes before them.
     const ALL: [Self; 5] = [
-        tombstones!(shown "service_token", ""),
-        tombstones!(shown "api_token", ""),
+        tombstones!(seen "service_token", "service_token_seen", "service_token_id"),
+        tombstones!(seen "api_token", "api_token_seen", "api_token_id"),
         // A token that ended with its deployment goes on naming it, so that nothing else may get its id.
         tombstones!(
             "agent_deployment",
@@ -254,6 +261,9 @@ impl Tombstones {
             // First the horizon: other writers wait for its row, and for nothing else of this.
             let query = sqlx::query("UPDATE revision SET horizon = $1 WHERE one = 1 AND horizon < $1").bind(newest);
             tx.execute_any(query).await?;
+        }
+        if let Some(before) = self.before {
+            tx.execute_any(sqlx::query(before).bind(older_than.as_micros())).await?;
         }
         tx.execute_any(sqlx::query(self.delete).bind(older_than.as_micros())).await
     }

@@ -2,6 +2,7 @@
 
 use crate::Page;
 use crate::error::Error;
+use crate::seen::last_used_at;
 use crate::select::{Read, Select, Value};
 use crate::store::Store;
 
@@ -81,14 +82,14 @@ impl<C> Order<C> {
 }
 
 impl ApiTokenColumn {
-    /// The column's name.
+    /// The column's name, or what stands for it.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Id => "id",
             Self::InsertedAt => "inserted_at",
             Self::UpdatedAt => "updated_at",
             Self::ExpiresAt => "expires_at",
-            Self::LastUsedAt => "last_used_at",
+            Self::LastUsedAt => last_used_at!(),
             Self::Status => "status",
             Self::Scope => "scope",
         }
@@ -207,6 +208,6 @@ mod tests {
         check(ApiTokenColumn::Id, false, Nulls::First, "id ASC");
         check(ApiTokenColumn::Id, true, Nulls::Last, "id DESC");
         check(ApiTokenColumn::Status, false, Nulls::Last, "status ASC NULLS LAST, id ASC");
-        check(ApiTokenColumn::LastUsedAt, true, Nulls::First, "last_used_at DESC NULLS FIRST, id DESC");
+        check(ApiTokenColumn::ExpiresAt, true, Nulls::First, "expires_at DESC NULLS FIRST, id DESC");
     }
 }

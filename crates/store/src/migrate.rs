@@ -48,6 +48,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0005_api_token_count.sql"),
         postgres: include_str!("../migrations/postgres/0005_api_token_count.sql"),
     },
+    Migration {
+        version: 6,
+        name: "seen",
+        sqlite: include_str!("../migrations/sqlite/0006_seen.sql"),
+        postgres: include_str!("../migrations/postgres/0006_seen.sql"),
+    },
 ];
 
 /// The newest version that this program knows.

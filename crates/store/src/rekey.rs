@@ -12,6 +12,7 @@ use crate::api_token;
 use crate::error::Error;
 use crate::invite::InviteStatus;
 use crate::row::Columns;
+use crate::seen::{last_seen_at, last_used_at};
 use crate::store::Store;
 use crate::tx::{Group, Tx};
 
@@ -54,22 +55,22 @@ pub struct Holder {
 }
 
 macro_rules! holders {
-    ($columns:literal, $from:literal) => {
+    ($columns:expr, $from:literal) => {
         (concat!("SELECT COUNT(*)", $from), concat!("SELECT ", $columns, $from, " ORDER BY id LIMIT $3"))
     };
 }
 
 const SERVICE_TOKENS: (&str, &str) = holders!(
-    "id, name, account_id, last_seen_at",
+    concat!("id, name, account_id, ", last_seen_at!()),
     " FROM service_token WHERE digest_key = $1 AND deleted_at IS NULL AND $2 = $2"
 );
 const PREVIOUS_SECRETS: (&str, &str) = holders!(
-    "id, name, account_id, last_seen_at",
+    concat!("id, name, account_id, ", last_seen_at!()),
     " FROM service_token WHERE previous_digest_key = $1 AND previous_digest IS NOT NULL AND deleted_at IS NULL \
      AND previous_expires_at > $2 AND (expires_at > $2 OR duration = 'forever')"
 );
 const API_TOKENS: (&str, &str) = holders!(
-    "id, '', account_id, last_used_at",
+    concat!("id, '', account_id, ", last_used_at!()),
     " FROM api_token WHERE digest_key = $1 AND deleted_at IS NULL AND ended_at IS NULL AND $2 = $2"
 );
 const MANAGEMENT_TOKENS: (&str, &str) = holders!(

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::feed::is_news;
 use crate::list::{Listed, Source};
 use crate::row::{Columns, Row};
+use crate::seen::last_seen_at;
 use crate::select::Value;
 use crate::store::Store;
 use crate::tx::{Group, Tx, head_columns};
@@ -24,7 +25,14 @@ use crate::tx::{Group, Tx, head_columns};
 macro_rules! columns {
     () => {
         "id, account_id, zone_id, client_id, name, duration, enabled, secret_version, digest, digest_key, \
-         previous_digest, previous_digest_key, previous_expires_at, created_at, updated_at, expires_at, last_seen_at"
+         previous_digest, previous_digest_key, previous_expires_at, created_at, updated_at, expires_at"
+    };
+}
+
+/// Besides, what stands elsewhere.
+macro_rules! read_columns {
+    () => {
+        concat!(columns!(), ", ", last_seen_at!(), " AS last_seen_at")
     };
 }
 
@@ -97,7 +105,7 @@ impl ServiceTokenFilter {
         const KEPT: &str =
             "SELECT COALESCE(MAX(live), 0) FROM service_token_count WHERE account_id = $1 AND zone_id = $2";
         let total = self.is_whole().then_some(KEPT);
-        Source { table: "service_token", columns: columns!(), living, total, read }
+        Source { table: "service_token", columns: read_columns!(), living, total, read }
     }
 }
 
@@ -158,7 +166,7 @@ async fn find(
     owner: &Owner,
     id: &ServiceTokenId,
 ) -> Result<Option<ServiceToken>, Error> {
-    let query = sqlx::query(concat!("SELECT ", columns!(), living!(), " AND id = $3"))
+    let query = sqlx::query(concat!("SELECT ", read_columns!(), living!(), " AND id = $3"))
         .bind(owner.account.to_string())
         .bind(zone_text(owner.zone))
         .bind(id.to_string());
@@ -211,7 +219,7 @@ pub(crate) fn bind_count(query: Binding, (owner, difference): &(Owner, i64)) -> 
 
 /// Adds service tokens, each with its revision.
 pub(crate) static INSERT: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 19, "")
+    Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 18, "")
 });
 
 /// The key that the digest of the secret before was made with; what is there without one says nothing.
@@ -237,21 +245,29 @@ pub(crate) fn bind(query: Binding, (token, revision): &(ServiceToken, i64)) -> B
         .bind(token.created_at.as_micros())
         .bind(token.updated_at.as_micros())
         .bind(token.expires_at.as_micros())
-        .bind(token.last_seen_at.map(Timestamp::as_micros))
         .bind(token.name.folded())
         .bind(*revision)
 }
 
 macro_rules! feed_columns {
-    () => {
-        "id, account_id, zone_id, client_id, name, duration, enabled, digest, previous_digest, \
-         previous_expires_at, expires_at, last_seen_at, deleted_at, service_token.revision"
+    ($last_seen_at:expr) => {
+        concat!(
+            "id, account_id, zone_id, client_id, name, duration, enabled, digest, previous_digest, \
+             previous_expires_at, expires_at, ",
+            $last_seen_at,
+            " AS last_seen_at, deleted_at, service_token.revision"
+        )
     };
 }
 
 /// Every change of a service token after `from`, tombstones included.
-pub(crate) const CHANGES: &str =
-    concat!("SELECT ", feed_columns!(), " FROM service_token WHERE ", is_news!("revision"), " ORDER BY revision, id");
+pub(crate) const CHANGES: &str = concat!(
+    "SELECT ",
+    feed_columns!(last_seen_at!()),
+    " FROM service_token WHERE ",
+    is_news!("revision"),
+    " ORDER BY revision, id"
+);
 
 /// The row of the counter, and beside it every change after `from`: at least one row, of which the second part is empty
 /// if there is no change.
@@ -259,7 +275,7 @@ pub(crate) const HEAD_AND_CHANGES: &str = concat!(
     "SELECT ",
     head_columns!(),
     ", ",
-    feed_columns!(),
+    feed_columns!(last_seen_at!()),
     " FROM revision LEFT JOIN service_token ON ",
     is_news!("service_token.revision"),
     " WHERE one = 1 \
@@ -267,8 +283,11 @@ pub(crate) const HEAD_AND_CHANGES: &str = concat!(
 );
 
 /// Every service token that lives. The sign keeps SQLite from reading the table row by row through an index.
-pub(crate) const EVERYTHING: &str =
-    concat!("SELECT ", feed_columns!(), " FROM service_token WHERE +deleted_at IS NULL");
+pub(crate) const EVERYTHING: &str = concat!(
+    "SELECT ",
+    feed_columns!("last_seen_at"),
+    " FROM service_token LEFT JOIN service_token_seen ON service_token_id = id WHERE +deleted_at IS NULL"
+);
 
 pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     read_change_columns(Columns::of("service_token", row))
@@ -411,7 +430,8 @@ impl Tx {
         self.noting(found)
     }
 
-    /// Adds a service token. That its account and zone exist is the caller's to know.
+    /// Adds a service token. That its account and zone exist is the caller's to know. When it was last seen is kept by
+    /// [`Store::record_seen`] alone.
     ///
     /// The tokens of a batch are inserted together, so that an id that exists shows only later: the job then fails as a
     /// whole, with [`Error::Conflict`].

@@ -207,10 +207,14 @@ pub(super) const TABLES: &[Table] = &[
             ("created_at", Int),
             ("updated_at", Int),
             ("expires_at", Int),
-            ("last_seen_at", Int),
             ("deleted_at", Int),
             ("revision", Int),
         ],
+    },
+    Table {
+        name: "service_token_seen",
+        key: "service_token_id",
+        columns: &[("service_token_id", Text), ("last_seen_at", Int)],
     },
     Table {
         name: "service_token_count",
@@ -235,7 +239,6 @@ pub(super) const TABLES: &[Table] = &[
             ("issued_at", Int),
             ("expires_at", Int),
             ("created_by", Text),
-            ("last_used_at", Int),
             ("inserted_at", Int),
             ("updated_at", Int),
             ("deleted_at", Int),
@@ -243,6 +246,7 @@ pub(super) const TABLES: &[Table] = &[
             ("revision", Int),
         ],
     },
+    Table { name: "api_token_seen", key: "api_token_id", columns: &[("api_token_id", Text), ("last_used_at", Int)] },
     Table { name: "api_token_count", key: "account_id", columns: &[("account_id", Text), ("live", Int)] },
     Table {
         name: "idempotent_answer",

@@ -33,9 +33,12 @@ fn assert_same(found: &ApiToken, expected: &ApiToken) {
     assert_eq!((found.inserted_at, found.updated_at), (expected.inserted_at, expected.updated_at));
 }
 
+/// Inserts a token with its mark.
 async fn insert(store: &Open, token: &ApiToken) {
-    let token = token.clone();
-    change!(store, [token], |tx| tx.insert_api_token(&token)).unwrap();
+    let new = token.clone();
+    change!(store, [new], |tx| tx.insert_api_token(&new)).unwrap();
+    let mark = token.last_used_at.map(|at| SeenMark { subject: SeenSubject::ApiToken(token.id), at });
+    store.record_seen(mark.as_slice()).await.unwrap();
 }
 
 /// A scope of each kind.
@@ -92,6 +95,7 @@ async fn a_deleted_token_is_kept_for_replays(world: World) {
     let store = world.open().await;
     let account = AccountId::generate(&world.entropy);
     let token = world.api_token(account, ApiTokenScope::Account);
+    let token = ApiToken { last_used_at: Some(at(6)), ..token };
     let id = token.id;
     insert(&store, &token).await;
     change!(store, [], |tx| tx.delete_api_token(&account, &id, at(7))).unwrap();
@@ -106,6 +110,7 @@ async fn a_deleted_token_is_kept_for_replays(world: World) {
     assert!(matches!(outcome, Err(Error::Rows { .. })), "{outcome:?}");
     assert_eq!(store.sweep_tombstones(at(8)).await.unwrap(), 1);
     assert!(store.find_api_token_ever(&account, &id).await.unwrap().is_none());
+    assert!(world.sql("SELECT 1 FROM api_token_seen").await.is_empty(), "its mark went with it");
 }
 
 /// The list as it should be.

@@ -397,6 +397,8 @@ async fn an_older_schema_is_brought_up_to_date_afterwards(world: World) {
         "admin_user_invite",
         "idempotent_answer",
         "api_token_count",
+        "service_token_seen",
+        "api_token_seen",
         "audit_anchor",
         "installation_key",
     ];

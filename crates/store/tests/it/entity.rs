@@ -251,17 +251,17 @@ async fn service_tokens(world: World) {
         previous_expires_at: Some(Timestamp::MIN),
         expires_at: Timestamp::MAX,
         updated_at: Timestamp::from_micros(-1),
-        last_seen_at: Some(at(7)),
         ..world.token(world.zone_owner(), "odd", 2)
     };
     for token in [&plain, &odd] {
         insert(&store, token).await;
         assert_same(&store.find_service_token(&token.owner, &token.id).await.unwrap().unwrap(), token);
     }
-    let rotated = ServiceToken { last_seen_at: None, ..odd.rotated(None, world.digest("next"), at(9)) };
+    store.record_seen(&[SeenMark { subject: SeenSubject::ServiceToken(odd.id), at: at(7) }]).await.unwrap();
+    let rotated = odd.rotated(None, world.digest("next"), at(9));
     let update = rotated.clone();
     change!(store, [update], |tx| tx.update_service_token(&update)).unwrap();
-    let expected = ServiceToken { last_seen_at: odd.last_seen_at, ..rotated };
+    let expected = ServiceToken { last_seen_at: Some(at(7)), ..rotated };
     assert_same(&store.find_service_token(&odd.owner, &odd.id).await.unwrap().unwrap(), &expected);
     let (owner, id) = (odd.owner, odd.id);
     change!(store, [], |tx| tx.delete_service_token(&owner, &id, at(10))).unwrap();

@@ -309,6 +309,8 @@ async fn a_reader_behind_the_sweep_reloads(world: World) {
     for token in &tokens {
         insert(&store, token).await;
     }
+    let mark = |token: &ServiceToken| SeenMark { subject: SeenSubject::ServiceToken(token.id), at: at(9) };
+    store.record_seen(&tokens.iter().map(mark).collect::<Vec<_>>()).await.unwrap();
     delete(&store, &tokens[0], 10).await;
     delete(&store, &tokens[1], 20).await;
     assert_eq!(store.sweep_tombstones(at(5)).await.unwrap(), 0);
@@ -323,8 +325,10 @@ async fn a_reader_behind_the_sweep_reloads(world: World) {
     assert!(feed.reload);
     assert_eq!((feed.revision, feed.changes.len()), (Revision::new(6), 2));
     assert_eq!(store.sweep_tombstones(at(100)).await.unwrap(), 1);
-    let rows = world.sql("SELECT COUNT(*) FROM service_token").await;
-    assert_eq!(sqlx::Row::get::<i64, _>(&rows[0], 0), 2);
+    for table in ["service_token", "service_token_seen"] {
+        let rows = world.sql(&format!("SELECT COUNT(*) FROM {table}")).await;
+        assert_eq!(sqlx::Row::get::<i64, _>(&rows[0], 0), 2, "{table}");
+    }
 }
 
 async fn a_deleted_environment_stays_known_while_it_has_tokens(world: World) {

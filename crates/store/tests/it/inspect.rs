@@ -67,9 +67,9 @@ fn a_damaged_file_is_noticed() {
         world.sql("PRAGMA wal_checkpoint(TRUNCATE)").await;
         let file = world.file().unwrap();
         let mut bytes = std::fs::read(file).unwrap();
-        // The middle of the file is some leaf of the largest tree.
-        let middle = bytes.len() / 2 / 4096 * 4096;
-        bytes[middle..middle + 4096].fill(0xa5);
+        // At three quarters of the file is some leaf of the largest trees: before them stand the empty ones.
+        let leaf = bytes.len() / 4 * 3 / 4096 * 4096;
+        bytes[leaf..leaf + 4096].fill(0xa5);
         std::fs::write(file, bytes).unwrap();
         let store = Store::connect_reader(options(&world), &world.key).await.unwrap();
         let damage = store.find_damage().await;

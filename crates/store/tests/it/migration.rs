@@ -150,6 +150,7 @@ async fn everything_of_the_step_before_is_in_its_place(world: World) {
     assert_eq!(store.count_service_tokens(&filter).await.unwrap(), 1);
     let tokens = store.list_service_tokens(&filter, None, Page::ALL).await.unwrap().rows;
     assert_eq!((tokens.len(), tokens[0].name.as_str(), tokens[0].secret_version), (1, "deploy", 2));
+    assert_eq!(tokens[0].last_seen_at, Some(Timestamp::from_micros(1_795_319_986_000_000)));
 
     let of_first = store.list_api_tokens(&first(), &TOKENS_BY_ID, Page::ALL).await.unwrap();
     assert_eq!((of_first.total, of_first.rows[0].scope), (1, ApiTokenScope::Account));
