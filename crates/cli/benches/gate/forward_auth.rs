@@ -9,7 +9,8 @@ use crate::nginx::{Nginx, same_headers};
 use crate::server::{Installation, Pair};
 use crate::{CONNECTIONS, TOKENS, program};
 
-const ROUND: Duration = Duration::from_secs(2);
+/// As long as the server waits between two writes of last-seen marks, so that each round pays for one of them.
+const ROUND: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 5;
 
 pub(crate) fn measure(cores: &Cores) {

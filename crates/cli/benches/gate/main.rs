@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! cargo bench -p countersign-cli --bench gate                 everything
-//! cargo bench -p countersign-cli --bench gate -- P4 P15       of P4, P5, P7, P9, P13 and P15 those that are named
+//! cargo bench -p countersign-cli --bench gate -- P4 P15       of P4, P5, P6, P7, P9, P13 and P15 those that are named
 //! COUNTERSIGN=/usr/bin/countersign cargo bench …              another binary than the one that was built for this
 //! ```
 //!
-//! P4 and P5 take nginx, P15 takes `strace`; on Debian both are installed when root runs this and they are missing. CPU
-//! time is what the kernel says that a process has run. Both sides take turns, so that the ratios hold while the
-//! machine's speed drifts.
+//! P4 and P5 take nginx, P15 takes `strace`; on Debian both are installed when root runs this and they are missing. P6
+//! takes the Envoy of the conformance suite. CPU time is what the kernel says that a process has run. Both sides take
+//! turns, so that the ratios hold while the machine's speed drifts.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,6 +20,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures with the real clock")]
 
 mod cpu;
+mod envoy;
 mod figure;
 mod forward_auth;
 mod idle;
@@ -41,9 +42,10 @@ const CONNECTIONS: usize = 64;
 const TOKENS: usize = 100_000;
 
 type Measure = fn(&Cores);
-const NUMBERS: [(&str, Measure); 6] = [
+const NUMBERS: [(&str, Measure); 7] = [
     ("P4", forward_auth::measure),
     ("P5", proxied::measure),
+    ("P6", envoy::measure),
     ("P7", refusals::measure),
     ("P9", revocation::measure),
     ("P13", idle::measure),
@@ -53,7 +55,7 @@ const NUMBERS: [(&str, Measure); 6] = [
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let Some(unknown) = wanted.iter().find(|wanted| NUMBERS.iter().all(|(number, _)| number != wanted)) {
-        println!("nothing here measures {unknown}; there are P4, P5, P7, P9, P13 and P15");
+        println!("nothing here measures {unknown}; there are P4, P5, P6, P7, P9, P13 and P15");
         std::process::exit(2);
     }
     println!("machine: {}", cpu::machine());

@@ -1,6 +1,6 @@
 //! Programs of others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Finds a program, and installs its package where that is possible. Without it nothing is measured, which is said for
@@ -18,6 +18,26 @@ pub(crate) fn find(program: &str, number: &str) -> Option<PathBuf> {
     });
     if found.is_none() {
         println!("not measured {number}: {program} is not installed");
+    }
+    found
+}
+
+/// Finds Envoy, which Debian does not have: the one that the conformance suite runs, installed if need be.
+pub(crate) fn find_envoy(number: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
+    let installed = target.join("conformance/envoy/bin/envoy");
+    let found = search("envoy").or_else(|| installed.is_file().then(|| installed.clone())).or_else(|| {
+        let made = Command::new(root.join("conformance/run"))
+            .args(["prepare", "envoy"])
+            .env("CARGO_TARGET_DIR", target)
+            .stdin(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        (made && installed.is_file()).then_some(installed)
+    });
+    if found.is_none() {
+        println!("not measured {number}: envoy is not installed");
     }
     found
 }
