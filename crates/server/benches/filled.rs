@@ -11,6 +11,7 @@ use countersign_token::digest::Digest;
 use countersign_token::duration::TokenDuration;
 use countersign_token::entropy::Entropy;
 use countersign_token::id::{AccountId, ApiTokenId, ClientId, Partition, ServiceTokenId};
+use countersign_token::index::{SeenMark, SeenSubject};
 use countersign_token::service_token::{Name, NewServiceToken, Owner, ServiceToken};
 use countersign_token::time::{Clock, Timestamp};
 
@@ -70,14 +71,20 @@ async fn fill(settings: &Settings, service_tokens: u64, credentials: &Path) {
     let filling = async move {
         for begin in (0..service_tokens).step_by(TOKENS_AT_ONCE as usize) {
             let numbers = begin..service_tokens.min(begin + TOKENS_AT_ONCE);
-            let tokens = numbers.map(|number| service_token(account, number, start, &entropy)).collect();
+            let tokens: Vec<_> = numbers.map(|number| service_token(account, number, start, &entropy)).collect();
+            let marks = tokens.iter().filter_map(|token| mark(SeenSubject::ServiceToken(token.id), token.last_seen_at));
+            let marks: Vec<_> = marks.collect();
             insert(&store, tokens, |tx, token| Box::pin(tx.insert_service_token(token))).await;
+            store.record_seen(&marks).await.unwrap();
         }
         // The first is there since the installation was made.
         for begin in (1..service_tokens / SERVICE_TOKENS_EACH).step_by(TOKENS_AT_ONCE as usize) {
             let numbers = begin..(service_tokens / SERVICE_TOKENS_EACH).min(begin + TOKENS_AT_ONCE);
-            let tokens = numbers.map(|number| api_token(account, partition, number, start, &entropy)).collect();
+            let tokens: Vec<_> = numbers.map(|number| api_token(account, partition, number, start, &entropy)).collect();
+            let marks = tokens.iter().filter_map(|token| mark(SeenSubject::ApiToken(token.id), token.last_used_at));
+            let marks: Vec<_> = marks.collect();
             insert(&store, tokens, |tx, token| Box::pin(tx.insert_api_token(token))).await;
+            store.record_seen(&marks).await.unwrap();
         }
     };
     tokio::join!(filling, opened.writer.run());
@@ -118,7 +125,7 @@ fn service_token(account: AccountId, number: u64, start: Timestamp, entropy: &En
         digest: Digest::from_bytes(entropy.bytes()),
         previous_expires_at: None,
     };
-    ServiceToken::create(new, now)
+    ServiceToken { last_seen_at: used_at(number, start, entropy), ..ServiceToken::create(new, now) }
 }
 
 fn api_token(account: AccountId, partition: Partition, number: u64, start: Timestamp, entropy: &Entropy) -> ApiToken {
@@ -131,14 +138,22 @@ fn api_token(account: AccountId, partition: Partition, number: u64, start: Times
         digest: Digest::from_bytes(entropy.bytes()),
         key_id: "1".to_owned(),
         issued_at: now,
-        // In no order, like the times of use.
+        // In no order.
         expires_at: at(start, 100_000_000 + u64::from_le_bytes(entropy.bytes()) % 1_000_000_000),
         created_by: None,
-        last_used_at: (!number.is_multiple_of(4))
-            .then(|| at(start, u64::from_le_bytes(entropy.bytes()) % 1_000_000_000)),
+        last_used_at: used_at(number, start, entropy),
         inserted_at: now,
         updated_at: now,
     }
+}
+
+/// When a token was last used: three of four ever were, in no order.
+fn used_at(number: u64, start: Timestamp, entropy: &Entropy) -> Option<Timestamp> {
+    (!number.is_multiple_of(4)).then(|| at(start, u64::from_le_bytes(entropy.bytes()) % 1_000_000_000))
+}
+
+fn mark(subject: SeenSubject, at: Option<Timestamp>) -> Option<SeenMark> {
+    at.map(|at| SeenMark { subject, at })
 }
 
 /// So many milliseconds after `start`.
