@@ -103,6 +103,13 @@ struct Listeners {
     /// Address under which clients reach the management API, for links and audiences [env: COUNTERSIGN_PUBLIC_URL]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// Who makes assertions: the address below which their keys are found [env: COUNTERSIGN_ASSERTION_ISSUER] [default: the
+    /// public URL, or the gate's address]
+    #[arg(long, value_name = "URL")]
+    assertion_issuer: Option<String>,
+    /// How long an assertion is good, from 60s to 144h [env: COUNTERSIGN_ASSERTION_LIFETIME] [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    assertion_lifetime: Option<String>,
     /// Form of new client secrets: `csec_…`, which leak scanners find, or 64 hex digits [env:
     /// COUNTERSIGN_SECRET_FORMAT] [default: scannable]
     #[arg(long, value_name = "FORM")]
@@ -203,6 +210,8 @@ impl Serving {
             gate_tls_key: self.tls.gate_tls_key,
             gate_client_ca: self.tls.gate_client_ca,
             public_url: self.listeners.public_url,
+            assertion_issuer: self.listeners.assertion_issuer,
+            assertion_lifetime: self.listeners.assertion_lifetime,
             secret_format: self.listeners.secret_format.map(Into::into),
             stale: self.listeners.stale.map(Into::into),
             audit_retention: self.audit.audit_retention,

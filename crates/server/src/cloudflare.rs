@@ -9,6 +9,7 @@ mod envelope;
 mod error;
 mod idempotency;
 mod identity;
+mod keys;
 pub(crate) mod openapi;
 mod path;
 mod query;
@@ -40,6 +41,10 @@ routes! {
     DELETE "/accounts/{account_id}/access/service_tokens/{id}"         "accounts/service_tokens/delete"  service_tokens::delete;
     POST   "/accounts/{account_id}/access/service_tokens/{id}/refresh" "accounts/service_tokens/refresh" service_tokens::refresh;
     POST   "/accounts/{account_id}/access/service_tokens/{id}/rotate"  "accounts/service_tokens/rotate"  service_tokens::rotate;
+
+    GET    "/accounts/{account_id}/access/keys"                        "accounts/keys/get"               keys::get;
+    PUT    "/accounts/{account_id}/access/keys"                        "accounts/keys/update"            keys::update;
+    POST   "/accounts/{account_id}/access/keys/rotate"                 "accounts/keys/rotate"            keys::rotate;
 
     GET    "/zones"                                                    "zones/list"                      identity::list_zones;
     GET    "/zones/{zone_id}"                                          "zones/get"                       identity::get_zone;

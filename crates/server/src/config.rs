@@ -25,7 +25,7 @@ use crate::post;
 const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// Every key, in the order of the default file. A key is also `COUNTERSIGN_<KEY>` in the environment.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 26] = [
     "data_dir",
     "database_url",
     "installation_key_file",
@@ -41,6 +41,8 @@ const KEYS: [&str; 24] = [
     "rate_limit",
     "failure_limit",
     "public_url",
+    "assertion_issuer",
+    "assertion_lifetime",
     "secret_format",
     "stale",
     "audit_retention",
@@ -56,6 +58,12 @@ const KEYS: [&str; 24] = [
 const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
 
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// Those who check assertions may have clocks of their own.
+const LIFETIME_MIN: Duration = Duration::from_secs(60);
+
+/// A key is published for a week after it signed.
+const LIFETIME_MAX: Duration = Duration::from_secs(144 * 3600);
 
 /// The keys whose values are numbers. In the environment everything is text.
 const NUMBERS: [&str; 3] = ["max_connections", "rate_limit", "failure_limit"];
@@ -87,6 +95,10 @@ pub struct Settings {
     pub failure_limit: Option<NonZeroU32>,
     /// The address under which clients reach the management API, if it differs from what is bound.
     pub public_url: Option<String>,
+    /// Who makes assertions, without a slash at its end; `None` if it was not configured.
+    pub assertion_issuer: Option<String>,
+    /// How long an assertion is good: from a minute to six days.
+    pub assertion_lifetime: Duration,
     /// The form of new client secrets.
     pub secret_format: SecretFormat,
     /// What a node does that is not fresh any more.
@@ -198,6 +210,10 @@ pub struct Overrides {
     pub failure_limit: Option<u32>,
     /// See [`Settings::public_url`].
     pub public_url: Option<String>,
+    /// See [`Settings::assertion_issuer`].
+    pub assertion_issuer: Option<String>,
+    /// See [`Settings::assertion_lifetime`]; a duration such as `24h`.
+    pub assertion_lifetime: Option<String>,
     /// See [`Settings::secret_format`].
     pub secret_format: Option<SecretFormatName>,
     /// See [`Settings::stale`].
@@ -283,6 +299,8 @@ impl Overrides {
             rate_limit: self.rate_limit.or(below.rate_limit),
             failure_limit: self.failure_limit.or(below.failure_limit),
             public_url: self.public_url.or(below.public_url),
+            assertion_issuer: self.assertion_issuer.or(below.assertion_issuer),
+            assertion_lifetime: self.assertion_lifetime.or(below.assertion_lifetime),
             secret_format: self.secret_format.or(below.secret_format),
             stale: self.stale.or(below.stale),
             audit_retention: self.audit_retention.or(below.audit_retention),
@@ -330,6 +348,13 @@ impl Overrides {
                 .context("max_connections must be at least 1")?,
             rate_limit: NonZeroU32::new(self.rate_limit.context("rate_limit is not set")?),
             failure_limit: NonZeroU32::new(self.failure_limit.context("failure_limit is not set")?),
+            assertion_issuer: match self.assertion_issuer {
+                Some(issuer) => Some(parse_issuer(&issuer).context("assertion_issuer is wrong")?),
+                None => self.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned()),
+            },
+            assertion_lifetime: duration("assertion_lifetime", self.assertion_lifetime, LIFETIME_MIN)?
+                .filter(|lifetime| *lifetime <= LIFETIME_MAX)
+                .with_context(|| format!("assertion_lifetime must be at most {} s", LIFETIME_MAX.as_secs()))?,
             public_url: self.public_url,
             secret_format: self.secret_format.context("secret_format is not set")?.into(),
             stale: self.stale.context("stale is not set")?,
@@ -356,6 +381,15 @@ fn duration(key: &'static str, text: Option<String>, min: Duration) -> anyhow::R
         bail!("{key} must be at least {} s", min.as_secs());
     }
     Ok(duration)
+}
+
+/// An address below which keys are found.
+fn parse_issuer(text: &str) -> anyhow::Result<String> {
+    let uri: Uri = text.parse().context("it is no URL")?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.query().is_some() {
+        bail!("it must begin with https:// or http://, and have no query");
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// An address that something can be sent to.
@@ -422,6 +456,7 @@ mod tests {
         assert_eq!(settings.max_connections, 16384);
         assert_eq!((settings.rate_limit, settings.failure_limit), (None, NonZeroU32::new(100)));
         assert_eq!(settings.secret_format, SecretFormat::Scannable);
+        assert_eq!((settings.assertion_issuer, settings.assertion_lifetime.as_secs()), (None, 24 * 3600));
         assert_eq!(settings.stale, Stale::Refuse);
         let minute = Duration::from_secs(60);
         let audit = AuditSettings { retention: None, head_file: None, head_url: None, head_interval: minute };
@@ -443,6 +478,32 @@ mod tests {
         expected.sort_unstable();
         assert_eq!(keys, expected);
         Overrides::parse(&shown).expect("every example in the default file can be read");
+    }
+
+    #[test]
+    fn assertions_have_an_issuer_and_a_lifetime() {
+        let check = |text: &str| {
+            let (_dir, path) = file(text);
+            let settings = Settings::load(Overrides::default(), Some(&path), &nowhere)?;
+            anyhow::Ok((settings.assertion_issuer, settings.assertion_lifetime.as_secs()))
+        };
+        let good = |text: &str, issuer: &str, secs: u64| {
+            assert_eq!(check(text).unwrap(), (Some(issuer.to_owned()), secs), "{text}");
+        };
+        good("public_url = 'https://a.example/'", "https://a.example", 86400);
+        good("public_url = 'https://a.example'\nassertion_issuer = 'https://b.example/c/'", "https://b.example/c", 86400);
+        good("assertion_issuer = 'http://b'\nassertion_lifetime = '60s'", "http://b", 60);
+        good("assertion_issuer = 'http://b'\nassertion_lifetime = '144h'", "http://b", 518_400);
+        for bad in [
+            "assertion_lifetime = '59s'",
+            "assertion_lifetime = '145h'",
+            "assertion_lifetime = 'forever'",
+            "assertion_issuer = 'b.example'",
+            "assertion_issuer = 'ftp://b.example'",
+            "assertion_issuer = 'https://b.example/?x'",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use countersign_token::time::{BootTime, Clock};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::assertion::Assertions;
 use crate::config::key::KeySource;
 use crate::ops::pages::Pages;
 use crate::propagation::{self, Watched};
@@ -125,6 +126,7 @@ pub struct Follower {
     index: Arc<Index>,
     freshness: Arc<Freshness>,
     pages: Arc<Pages>,
+    assertions: Option<Assertions>,
     clock: Clock,
     heart: Heart,
     promise: Promise,
@@ -172,6 +174,7 @@ impl Follower {
             index,
             freshness,
             pages,
+            assertions: None,
             clock,
             heart,
             promise,
@@ -192,6 +195,13 @@ impl Follower {
     #[must_use]
     pub fn reading_keys_from(mut self, source: KeySource) -> Self {
         self.keys.source = Some(source);
+        self
+    }
+
+    /// Forgets what was asserted of tokens that change.
+    #[must_use]
+    pub fn forgetting(mut self, assertions: Assertions) -> Self {
+        self.assertions = Some(assertions);
         self
     }
 
@@ -300,11 +310,17 @@ impl Follower {
             );
             self.index.retain(&feed.changes);
             self.pages.forget_all();
+            if let Some(assertions) = &self.assertions {
+                assertions.forget_all();
+            }
         }
         for change in &feed.changes {
             let is_known = self.index.holds(&change.subject);
             self.index.apply(change);
             self.pages.apply(change, is_known);
+            if let Some(assertions) = &self.assertions {
+                assertions.apply(change);
+            }
         }
         if feed.revision > from {
             self.applied.send_replace(feed.revision);

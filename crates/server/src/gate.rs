@@ -12,10 +12,12 @@ use std::time::Duration;
 use countersign_token::credential::{Credential, Presented};
 use countersign_token::demand::{Demand, DemandError};
 use countersign_token::feed::Freshness;
-use countersign_token::index::Index;
+use countersign_token::index::{Detail, Index};
 use countersign_token::time::{Clock, Timestamp};
 use countersign_token::verify::{self, Decision, Reason, Verified, verify};
+use http::HeaderValue;
 
+use crate::assertion::{Assertions, Minting};
 use crate::config::Stale;
 use crate::refusal::{Attempt, Refusals, Who};
 
@@ -46,6 +48,7 @@ pub struct Gate {
     tally: Arc<Tally>,
     warning: Arc<Warning>,
     refusals: Option<Refusals>,
+    assertions: Option<Assertions>,
 }
 
 /// When it was said that a proxy is configured wrongly, and how often it was not said since.
@@ -77,6 +80,17 @@ pub enum Refusal {
     NoDemand,
     /// This node can't promise anything at the moment.
     Stale,
+    /// The proxy demands an assertion, and none could be made in time.
+    NoAssertion,
+}
+
+/// How far a surface has come with the assertion that a request may need.
+#[derive(Debug)]
+enum Awaited {
+    /// It has not waited for any.
+    Nothing,
+    /// It has waited, and this has come of it.
+    Over(Option<HeaderValue>),
 }
 
 impl Refusal {
@@ -88,6 +102,7 @@ impl Refusal {
             Self::Credential(reason) => reason.as_str(),
             Self::NoDemand => "no_demand",
             Self::Stale => "stale",
+            Self::NoAssertion => "no_assertion",
         }
     }
 }
@@ -105,12 +120,18 @@ impl Gate {
     ) -> Self {
         let warning = Arc::new(Warning { warned_at: AtomicI64::new(i64::MIN), unwarned: AtomicU64::new(0) });
         let tally = tallies.add();
-        Self { index, freshness, max_staleness, stale, clock, tallies, tally, warning, refusals: None }
+        let (refusals, assertions) = (None, None);
+        Self { index, freshness, max_staleness, stale, clock, tallies, tally, warning, refusals, assertions }
     }
 
     /// The same gate, which leaves what it refuses with `refusals`.
     pub fn reporting_to(self, refusals: Refusals) -> Self {
         Self { refusals: Some(refusals), ..self }
+    }
+
+    /// The same gate, which has `assertions` for the proxies that demand them. Without, it refuses those.
+    pub fn asserting(self, assertions: Assertions) -> Self {
+        Self { assertions: Some(assertions), ..self }
     }
 
     /// The same gate for another thread.
@@ -125,23 +146,35 @@ impl Gate {
             tally: self.tallies.add(),
             warning: Arc::clone(&self.warning),
             refusals: self.refusals.clone(),
+            assertions: self.assertions.clone(),
         }
     }
 
-    /// The answer to a request with these headers, the same for every surface.
+    /// The answer to a request with these headers, the same for every surface. It reads the clock once, counts, and marks an
+    /// admitted credential as seen. `peer` is where the connection came from; `None` on a Unix socket. If the demand asks for an
+    /// assertion that is yet to be made, nothing is decided: the request is to be judged anew once that has come, or has not.
     fn answer<'h>(
         &self,
         demand: Result<(Demand, Option<Cow<'_, str>>), DemandError>,
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
         peer: Option<IpAddr>,
         request_id: impl FnOnce() -> Option<&'h str>,
-    ) -> Response {
+        awaited: Awaited,
+    ) -> Result<Response, Minting> {
         let (demand, single_header) = match demand {
             Ok(demand) => demand,
-            Err(error) => return answer::render(self, &self.refuse_without_demand(&error)),
+            Err(error) => return Ok(answer::render(self, &self.refuse_without_demand(&error), None)),
         };
         let presented = Presented::from_headers(headers, single_header.as_deref());
-        let answer = self.check(&presented, &demand, peer);
+        let mut answer = self.decide(&presented, &demand, peer);
+        let mut assertion = None;
+        if let (Answer::Allow(verified), Some(audience)) = (&answer, demand.audience()) {
+            assertion = self.assertion(verified, audience, awaited)?;
+            if assertion.is_none() {
+                answer = Answer::Refuse(Refusal::NoAssertion);
+            }
+        }
+        self.tally.count(&answer);
         if let Answer::Refuse(refusal) = answer {
             // For operators who look for the one who is refused. Whoever does not costs a look at one flag.
             tracing::debug!(
@@ -151,15 +184,23 @@ impl Gate {
                 "refused"
             );
         }
-        answer::render(self, &answer)
+        Ok(answer::render(self, &answer, assertion))
     }
 
-    /// The decision, the same for every surface. It reads the clock once, counts, and marks an admitted credential as
-    /// seen. `peer` is where the connection came from; `None` on a Unix socket.
-    pub fn check(&self, presented: &Presented<'_>, demand: &Demand, peer: Option<IpAddr>) -> Answer {
-        let answer = self.decide(presented, demand, peer);
-        self.tally.count(&answer);
-        answer
+    /// The assertion about an admitted token, made before or waited for. `None` if there can be none.
+    #[inline(never)]
+    fn assertion(&self, verified: &Verified, audience: &str, awaited: Awaited) -> Result<Option<HeaderValue>, Minting> {
+        if let Awaited::Over(made) = awaited {
+            return Ok(made);
+        }
+        let Some(assertions) = &self.assertions else { return Ok(None) };
+        match self.index.describe(verified.handle).as_deref() {
+            Some(Detail::ServiceToken { id, client_id, .. }) => {
+                assertions.find(*id, *client_id, audience, self.clock.now()).map(Some)
+            }
+            // Deleted since it was verified; no demand with an audience admits anything else.
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// The answer where the proxy's demand is none.

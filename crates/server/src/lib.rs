@@ -4,6 +4,7 @@
 //! operation, and renders its own envelope. The [`gate`] reads the index in memory and never the store. [`follower`] is
 //! the one way in which this node learns of a change, its own changes included.
 
+pub mod assertion;
 mod body;
 pub mod caller;
 pub mod census;

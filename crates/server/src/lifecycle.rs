@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::assertion::{Assertions, Issuer, keeper};
 use crate::census;
 use crate::config::{Settings, Stale, TlsFiles};
 use crate::flusher::Flusher;
@@ -108,7 +109,7 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Background {
     tasks: Tasks,
-    /// Of the flusher, the recorder, the sweeper, the rekeyer and the census.
+    /// Of the flusher, the recorder, the sweeper, the rekeyer, the census, the minter and the keeper.
     flusher: CancellationToken,
     /// Once nothing is recorded any more.
     witness: CancellationToken,
@@ -123,6 +124,8 @@ const SWEEPER: &str = "sweeper";
 const REKEYER: &str = "rekeyer";
 const CENSUS: &str = "census";
 const TRACES: &str = "traces";
+const MINTER: &str = "minter of assertions";
+const KEEPER: &str = "keeper of assertion keys";
 const WITNESS: &str = "witness of the audit log";
 const MANAGEMENT: &str = "management";
 const GATE: &str = "gate";
@@ -155,9 +158,10 @@ impl Server {
             let scheme = if tls.is_some() { "https" } else { "http" };
             listener.local_addr().map(|address| format!("{scheme}://{address}"))
         };
+        let gate_url = url(&certificates.gate, &gate_tcp)?;
         let mut listening = vec![
             Listening { name: "management", url: url(&certificates.management, &management)? },
-            Listening { name: "gate", url: url(&certificates.gate, &gate_tcp)? },
+            Listening { name: "gate", url: gate_url.clone() },
         ];
         let (socket_file, gate_unix) = match &settings.gate_unix {
             Some(path) => {
@@ -200,7 +204,12 @@ impl Server {
             promise,
         );
         let (follower, handle) = answering(&management, load).await.context("cannot load the index")?;
-        let follower = follower.reading_keys_from(settings.installation_key.clone());
+        let name = settings.assertion_issuer.clone().unwrap_or(gate_url);
+        let issuer = Issuer { name, lifetime: settings.assertion_lifetime };
+        let (assertions, minter) = Assertions::new(&issuer, clock.clone());
+        let mint = minter.run(background.flusher.clone());
+        background.tasks.spawn(MINTER, unfailing(mint));
+        let follower = follower.reading_keys_from(settings.installation_key.clone()).forgetting(assertions.clone());
         background.tasks.spawn(FOLLOWER, follower.run(background.follower.clone()));
         let flusher = Flusher::new(store.clone(), Arc::clone(&index));
         let flush = flusher.clone().run(background.flusher.clone());
@@ -223,6 +232,7 @@ impl Server {
             follower: handle.clone(),
             flusher: flusher.clone(),
             census,
+            assertions: assertions.clone(),
             tls: certificates.listeners(),
             clock: clock.clone(),
         }));
@@ -236,11 +246,17 @@ impl Server {
         );
         let unrecorded = metrics.refusals_unrecorded.clone();
         let (refusals, recorder) = refusal::recording(store.clone(), Arc::clone(&index), clock.clone(), unrecorded);
-        let gate = gate.reporting_to(refusals);
+        let gate = gate.reporting_to(refusals).asserting(assertions.clone());
         let record = recorder.run(background.flusher.clone());
         background.tasks.spawn(RECORDER, unfailing(record));
-        let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
+        let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages, assertions: assertions.clone() };
         let ops = Ops::of_node(store, clock.clone(), entropy.clone(), settings.secret_format, node);
+        // Before anybody is answered: whoever asks this node for the keys learns of those that others sign with.
+        if let Err(error) = ops.begin_assertion_keys().await {
+            tracing::warn!(error = %error, "there are no keys for assertions yet; trying again");
+        }
+        let keep = keeper::run(ops.clone(), background.flusher.clone());
+        background.tasks.spawn(KEEPER, unfailing(keep));
         let rekey = rekeyer::run(ops.clone(), Arc::clone(&index), background.flusher.clone());
         background.tasks.spawn(REKEYER, unfailing(rekey));
         let tracer = match &settings.otlp_endpoint {
@@ -266,6 +282,7 @@ impl Server {
             limits: Arc::new(Limits::new(settings.rate_limit, settings.failure_limit)),
             tracer,
             public_url,
+            assertions,
         });
 
         Ok(Self {
@@ -337,6 +354,8 @@ impl Background {
         outcomes.push(self.tasks.finish(REKEYER, FINISH_TIMEOUT).await);
         outcomes.push(self.tasks.finish(CENSUS, FINISH_TIMEOUT).await);
         outcomes.push(self.tasks.finish(TRACES, FINISH_TIMEOUT).await);
+        outcomes.push(self.tasks.finish(MINTER, FINISH_TIMEOUT).await);
+        outcomes.push(self.tasks.finish(KEEPER, FINISH_TIMEOUT).await);
         self.witness.cancel();
         outcomes.push(self.tasks.finish(WITNESS, FINISH_TIMEOUT).await);
         self.follower.cancel();

@@ -21,6 +21,7 @@ use http::{HeaderValue, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::access::{Api, RequestId};
+use crate::assertion::{self, Assertions};
 use crate::body;
 use crate::caller::Origin;
 use crate::cloudflare;
@@ -55,6 +56,8 @@ pub struct App {
     pub tracer: Option<Tracer>,
     /// The address under which clients reach this server, without a slash at its end; `None` if it was not configured.
     pub public_url: Option<Arc<str>>,
+    /// The keys of assertions, for whoever checks them.
+    pub assertions: Assertions,
 }
 
 /// The peer of a connection, put into a request's extensions by the listener. A Unix socket has none.
@@ -78,6 +81,7 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route(openapi::PATH, get(openapi::show))
+        .route(assertion::CERTS_PATH, get(certs))
         .with_state(app.clone());
     // Each dialect says in its own words that a handler panicked.
     let catch = |answer: fn() -> Response| {
@@ -118,6 +122,11 @@ async fn readyz(State(app): State<App>) -> Response {
         return "ok\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "stale: the store has not been read for too long\n").into_response()
+}
+
+async fn certs(State(app): State<App>) -> Response {
+    let content_type = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, content_type)], app.assertions.certs(app.clock.now())).into_response()
 }
 
 async fn metrics(State(app): State<App>) -> Response {

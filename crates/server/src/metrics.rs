@@ -27,6 +27,7 @@ use prometheus_client::registry::{Registry, Unit};
 use self::process::Process;
 use self::state::State;
 use self::writer::Writer;
+use crate::assertion::Assertions;
 use crate::census;
 use crate::flusher::Flusher;
 use crate::follower;
@@ -67,6 +68,8 @@ pub struct Sources {
     pub flusher: Flusher,
     /// The newest count of credentials.
     pub census: census::Latest,
+    /// The assertions, for how many were made.
+    pub assertions: Assertions,
     /// Listeners with a certificate, by their names.
     pub tls: Vec<(&'static str, Arc<Tls>)>,
     /// The clock. The process is taken to have started now.

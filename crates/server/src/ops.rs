@@ -7,6 +7,7 @@
 mod account;
 mod agent;
 mod api_token;
+mod assertion_key;
 mod audit;
 mod commit;
 mod environment;
@@ -40,6 +41,7 @@ use countersign_token::time::Clock;
 pub use self::account::{Counts, CreatedAccount, UpdateAccount};
 pub use self::agent::{NewAgent, NewAgentDeployment};
 pub use self::api_token::{CreateApiToken, IssuedApiToken, NewScope};
+pub use self::assertion_key::AssertionKeys;
 pub use self::environment::{NewEnvironment, Purpose, UpdateEnvironment};
 pub use self::idempotency::{IdempotencyKey, Intent, Outcome, Replay, Reply};
 pub use self::import::{Import, ImportedSecret, ImportedServiceToken};
@@ -49,6 +51,7 @@ pub use self::invite::Accepted;
 pub use self::management_token::NewManagementToken;
 pub use self::member::UpdateMember;
 pub use self::service_token::{Changed, CreateServiceToken, Issued, ListServiceTokens, ServiceTokens};
+use crate::assertion::Assertions;
 use crate::caller::{Caller, Origin, Permit, Right};
 use crate::flusher::Flusher;
 use crate::follower;
@@ -121,6 +124,8 @@ pub struct Node {
     pub flusher: Flusher,
     /// Which rows lists can be read from, forgotten by the follower where rows come or go.
     pub pages: Arc<Pages>,
+    /// The node's assertions, whose keys the operations make.
+    pub assertions: Assertions,
 }
 
 impl Ops {

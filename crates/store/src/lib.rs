@@ -11,6 +11,7 @@ mod agent;
 mod agent_deployment;
 mod answer;
 mod api_token;
+mod assertion_key;
 mod audit;
 pub mod backup;
 mod bulk;
@@ -44,6 +45,7 @@ pub use account::{Account, AccountFilter};
 pub use agent::Agent;
 pub use agent_deployment::AgentDeployment;
 pub use answer::Answer;
+pub use assertion_key::AssertionKey;
 pub use audit::{
     AuditActor, AuditChain, AuditEvent, AuditFilter, AuditHead, AuditMark, AuditPages, ChainBreak, ChainMac,
     ChainMacError, ChainProblem, MarkBreak, MarkProblem, Network, NetworkError, RecordedEvent,

@@ -54,6 +54,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0006_seen.sql"),
         postgres: include_str!("../migrations/postgres/0006_seen.sql"),
     },
+    Migration {
+        version: 7,
+        name: "assertion_keys",
+        sqlite: include_str!("../migrations/sqlite/0007_assertion_keys.sql"),
+        postgres: include_str!("../migrations/postgres/0007_assertion_keys.sql"),
+    },
 ];
 
 /// The newest version that this program knows.

@@ -1,4 +1,5 @@
-//! What a proxy demands of a credential: where it must belong, and perhaps which ones are admitted.
+//! What a proxy demands of a credential: where it must belong, perhaps which ones are admitted, and perhaps for whom an
+//! assertion is to be made.
 
 use std::borrow::Cow;
 
@@ -14,6 +15,7 @@ pub struct Demand {
     zone: Option<(ZoneId, u32)>,
     environment: Option<(EnvironmentId, u32)>,
     service_tokens: Vec<ServiceTokenId>,
+    audience: Option<Box<str>>,
 }
 
 impl Demand {
@@ -69,6 +71,7 @@ impl Demand {
                     }
                 }
                 "header" => set_once(&mut header, parse_header(value)?, "header")?,
+                "aud" => set_once(&mut demand.audience, parse_audience(&value)?, "aud")?,
                 _ => return Err(DemandError::Unknown),
             }
         }
@@ -103,6 +106,11 @@ impl Demand {
         self
     }
 
+    /// For whom an assertion is to be made; `None` if nobody asks for one. It needs no escaping in JSON.
+    pub fn audience(&self) -> Option<&str> {
+        self.audience.as_deref()
+    }
+
     fn is_empty(&self) -> bool {
         self.account.is_none() && self.zone.is_none() && self.environment.is_none()
     }
@@ -115,7 +123,10 @@ impl Demand {
         if !account_is_met || account == NOBODY || self.is_empty() {
             return false;
         }
-        let plain = self.zone.is_none() && self.environment.is_none() && self.service_tokens.is_empty();
+        let plain = self.zone.is_none()
+            && self.environment.is_none()
+            && self.service_tokens.is_empty()
+            && self.audience.is_none();
         plain || self.details_meet(index, candidate)
     }
 
@@ -148,7 +159,9 @@ impl Demand {
                 candidate,
                 |detail| matches!(detail, Detail::ServiceToken { id, .. } if self.service_tokens.contains(id)),
             );
-        zone_is_met && environment_is_met && token_is_met
+        // Nothing says what an assertion of any other kind would be.
+        let can_be_asserted = self.audience.is_none() || is_service_token;
+        zone_is_met && environment_is_met && token_is_met && can_be_asserted
     }
 }
 
@@ -166,7 +179,7 @@ pub enum DemandError {
     #[error("the parameter {0} is repeated")]
     Repeated(&'static str),
     /// A parameter that doesn't exist: a slip must not widen a demand.
-    #[error("the URL has a parameter that is none of account_id, zone_id, environment_id, service_token_id, header")]
+    #[error("the URL has a parameter that is none of account_id, zone_id, environment_id, service_token_id, header, aud")]
     Unknown,
     /// A percent sign without two hexadecimal digits, or what they stand for is no UTF-8.
     #[error("the query is not well encoded")]
@@ -186,6 +199,9 @@ pub enum DemandError {
     /// Not a header's name, or one that has a meaning of its own.
     #[error("header must be a header's name, other than those of the pair")]
     Header,
+    /// Not an audience.
+    #[error("aud must be 1 to 128 visible ASCII characters other than the quotation mark and the backslash")]
+    Audience,
 }
 
 fn parse_account(text: &str, index: &Index) -> Result<u32, DemandError> {
@@ -208,6 +224,13 @@ fn parse_header(name: Cow<'_, str>) -> Result<Cow<'_, str>, DemandError> {
     let is_name = !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(is_token);
     let is_of_pair = crate::credential::PAIR_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header));
     if is_name && !is_of_pair { Ok(name) } else { Err(DemandError::Header) }
+}
+
+fn parse_audience(text: &str) -> Result<Box<str>, DemandError> {
+    const LENGTH_MAX: usize = 128;
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
+    let is_audience = (1..=LENGTH_MAX).contains(&text.len()) && text.bytes().all(is_plain);
+    if is_audience { Ok(text.into()) } else { Err(DemandError::Audience) }
 }
 
 fn number(index: &Index, account: Option<AccountId>) -> u32 {

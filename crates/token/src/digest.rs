@@ -195,6 +195,11 @@ impl InstallationKey {
         self.derive(&[b"countersign sealed answer\0", one, b"\0", other])
     }
 
+    /// The key that closes the private keys which sign assertions, where they are kept.
+    pub fn assertion_key(&self) -> MacKey {
+        self.derive(&[b"countersign assertion keys"])
+    }
+
     /// What the store keeps to notice a lost or foreign key. It reveals nothing of the key.
     pub fn check_value(&self) -> [u8; 32] {
         self.mac(&[b"countersign check value"])
@@ -393,6 +398,7 @@ mod tests {
             mac(key.answer_key("a", &Secret::from("bc".to_owned()))),
             mac(key.answer_key("ab", &Secret::from("c".to_owned()))),
             mac(key.backup_key()),
+            mac(key.assertion_key()),
             key.check_value(),
             *key.pad_audit_key(KeyId::FIRST, &[0; 32]),
             *key.pad_audit_key(KeyId(2), &[0; 32]),

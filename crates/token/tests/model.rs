@@ -390,6 +390,12 @@ impl World {
             ));
         }
         let first = account(0);
+        // An assertion can be made of service tokens only.
+        demands.push((
+            format!("account_id={first}&aud=app"),
+            Box::new(move |token| owner(token).account == first),
+            Box::new(|_| false),
+        ));
         demands.push((
             format!("account_id={first}&service_token_id={}", ServiceTokenId::from_bytes([2; 16])),
             Box::new(|token| token == 2),

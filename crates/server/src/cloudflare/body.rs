@@ -1,5 +1,7 @@
 //! Request bodies: a JSON object, read field by field, so that an error names the field and what is wrong with it.
 
+use std::ops::RangeInclusive;
+
 use axum::extract::FromRequestParts;
 use countersign_token::duration::TokenDuration;
 use countersign_token::service_token::Name;
@@ -10,6 +12,7 @@ use serde_json::{Map, Value};
 use super::Error;
 use super::error::Invalid;
 use crate::body::{Arrived, Unread};
+use crate::ops::AssertionKeys;
 
 /// A body that must be a JSON object. The content type is not asked for: some clients send none.
 #[derive(Debug)]
@@ -76,6 +79,8 @@ pub(super) const ENABLED: Field = Field { name: "enabled", pointer: "/enabled" }
 pub(super) const SECRET_VERSION: Field = Field { name: "client_secret_version", pointer: "/client_secret_version" };
 pub(super) const PREVIOUS_EXPIRES_AT: Field =
     Field { name: "previous_client_secret_expires_at", pointer: "/previous_client_secret_expires_at" };
+pub(super) const ROTATION_INTERVAL: Field =
+    Field { name: "key_rotation_interval_days", pointer: "/key_rotation_interval_days" };
 
 impl Field {
     pub(super) fn invalid(self, problem: &str) -> Invalid {
@@ -142,14 +147,23 @@ impl Fields {
         Ok(given.value())
     }
 
-    /// A whole number, which some clients write with a fraction of zero. `0` is what a client sends that has none.
+    /// `0` is what a client sends that has none.
     pub(super) fn secret_version(&self) -> Result<Option<u32>, Invalid> {
-        let given = self.given(SECRET_VERSION, |value| {
-            let problem = || SECRET_VERSION.invalid("must be a whole number from 0 to 4294967295");
+        Ok(self.whole_number(SECRET_VERSION, &(0..=u32::MAX))?.filter(|version| *version > 0))
+    }
+
+    pub(super) fn rotation_interval(&self) -> Result<Option<u32>, Invalid> {
+        self.whole_number(ROTATION_INTERVAL, &AssertionKeys::DAYS)
+    }
+
+    /// A whole number, which some clients write with a fraction of zero.
+    fn whole_number(&self, field: Field, range: &RangeInclusive<u32>) -> Result<Option<u32>, Invalid> {
+        let given = self.given(field, |value| {
+            let problem = || field.invalid(&format!("must be a whole number from {} to {}", range.start(), range.end()));
             let whole = value.as_f64().filter(|number| number.fract() == 0.0).ok_or_else(problem)?;
-            format!("{whole}").parse::<u32>().or(Err(problem()))
+            format!("{whole}").parse::<u32>().ok().filter(|number| range.contains(number)).ok_or_else(problem)
         })?;
-        Ok(given.value().filter(|version| *version > 0))
+        Ok(given.value())
     }
 
     pub(super) fn previous_expires_at(&self) -> Result<Given<Timestamp>, Invalid> {

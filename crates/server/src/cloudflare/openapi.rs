@@ -67,6 +67,17 @@ fn shape(name: &str) -> Option<(&'static str, Takes, Gives)> {
             Takes::OptionalBody("Cloudflare_ServiceToken_ForRotate"),
             Gives::Changed(TOKEN_WITH_SECRET),
         ),
+        (_, "keys/get") => ("How the keys stand that sign assertions", Takes::Nothing, Gives::One("Cloudflare_Keys")),
+        (_, "keys/update") => (
+            "Sets after how many days another key signs; the installation's owner may",
+            Takes::Body("Cloudflare_Keys_ForUpdate"),
+            Gives::One("Cloudflare_Keys"),
+        ),
+        (_, "keys/rotate") => (
+            "Lets the next key sign, once it has been published for a day; the installation's owner may",
+            Takes::Nothing,
+            Gives::One("Cloudflare_Keys"),
+        ),
         (_, "tokens/verify") => {
             ("Whether the caller's management token is good", Takes::Nothing, Gives::Verified("Cloudflare_Token"))
         }

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 
 use super::{Answer, Gate, Refusal};
+use crate::assertion;
 
 /// An answer of the gate: its body is empty or a word.
 pub type Response = http::Response<Full<Bytes>>;
@@ -37,18 +38,20 @@ const SERVICE_TOKEN: HeaderValue = HeaderValue::from_static("service_token");
 pub(super) const API_TOKEN: HeaderValue = HeaderValue::from_static("api_token");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A follower that can read again does so within a second.
 const SOON: HeaderValue = HeaderValue::from_static("1");
 
-pub(super) fn render(gate: &Gate, answer: &Answer) -> Response {
+/// An admission carries `assertion`, if there is one.
+pub(super) fn render(gate: &Gate, answer: &Answer, assertion: Option<HeaderValue>) -> Response {
     match answer {
-        Answer::Allow(verified) => allowed(gate, verified),
+        Answer::Allow(verified) => allowed(gate, verified, assertion),
         Answer::Refuse(refusal) => refused(*refusal),
     }
 }
 
 /// Names the admitted credential. The proxy may hand these headers to the upstream.
-fn allowed(gate: &Gate, verified: &Verified) -> Response {
+fn allowed(gate: &Gate, verified: &Verified, assertion: Option<HeaderValue>) -> Response {
     let Some(detail) = gate.index.describe(verified.handle) else {
         // Deleted since it was verified.
         return refused(Refusal::Credential(Reason::Invalid));
@@ -80,9 +83,12 @@ fn allowed(gate: &Gate, verified: &Verified) -> Response {
             return refused(Refusal::Credential(Reason::Invalid));
         }
     };
-    let mut response = empty(StatusCode::OK, fields.ends.len() + 3);
+    let mut response = empty(StatusCode::OK, fields.ends.len() + 3 + usize::from(assertion.is_some()));
     response.headers_mut().insert(KIND.clone(), kind);
     fields.insert_into(response.headers_mut());
+    if let Some(assertion) = assertion {
+        response.headers_mut().insert(assertion::HEADER.clone(), assertion);
+    }
     response
 }
 
@@ -140,6 +146,14 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Response {
     response
 }
 
+/// The keys of assertions, for whoever checks them.
+pub(super) fn certs(document: String) -> Response {
+    let mut response = empty(StatusCode::OK, 3);
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    *response.body_mut() = Full::new(Bytes::from(document));
+    response
+}
+
 /// Gives back the request's id if it has a well-formed one. The gate never makes one.
 pub(super) fn keep_request_id(request: &HeaderMap, response: &mut HeaderMap) {
     if let Some(id) = request_id(request) {
@@ -165,7 +179,7 @@ fn status(refusal: Refusal) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         Refusal::Credential(Reason::NotPermitted) | Refusal::NoDemand => StatusCode::FORBIDDEN,
-        Refusal::Stale => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Stale | Refusal::NoAssertion => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

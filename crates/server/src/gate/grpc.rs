@@ -1,6 +1,6 @@
 //! `envoy.service.auth.v3.Authorization/Check`: what Envoy says of a request by gRPC, and how the answer is put.
 //!
-//! The answer is that of [`Gate::answer`] in other words. gRPC's framing is so little that it stands here, beside a server
+//! The answer is that of `Gate::answer` in other words. gRPC's framing is so little that it stands here, beside a server
 //! that speaks HTTP/2 already: one call, one message each way, no compression.
 //!
 //! Whatever can't be understood is refused like a request of a proxy without a demand. So the answer is always a decision,
@@ -23,7 +23,8 @@ use prost::Message as _;
 
 use self::proto::check_response::HttpResponse;
 use self::proto::value::Kind;
-use super::{Gate, answer};
+use super::{Awaited, Gate, Refusal, answer};
+use crate::assertion::{self, Minting};
 
 /// The messages, as they are made of `check.proto`.
 #[rustfmt::skip]
@@ -81,27 +82,50 @@ pub(super) async fn serve(gate: &Gate, peer: Option<IpAddr>, body: Incoming, pat
         Ok(Err(_)) => Err(Problem::Broken),
         Err(_) => Err(Problem::Late),
     };
-    let message = gate.timed(|| match read {
-        Ok(framed) => handle(gate, peer, framed),
+    let message = match read {
         Err(problem) => frame(&refuse(gate, problem)),
-    });
+        Ok(framed) => match gate.timed(|| handle(gate, peer, framed.clone())) {
+            Ok(answer) => answer,
+            Err(minting) => handle_after(minting, gate, peer, framed).await,
+        },
+    };
     let trailers = HeaderMap::from_iter([(STATUS.clone(), HeaderValue::from_static("0"))]);
     let mut response = Response::new(Full::new(message).with_trailers(ready(Some(Ok(trailers)))));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
 
-/// Answers the body of one call with the body of its answer.
-pub fn handle(gate: &Gate, peer: Option<IpAddr>, framed: Bytes) -> Bytes {
-    let request = unframe(framed)
-        .and_then(|message| proto::CheckRequest::decode(message).map_err(|_: prost::DecodeError| Problem::Unreadable));
-    frame(&match request {
-        Ok(request) => check(gate, peer, request),
-        Err(problem) => refuse(gate, problem),
+/// Answers the body of one call with the body of its answer. A call that needs an assertion which is yet to be made is
+/// answered by [`handle_after`].
+pub fn handle(gate: &Gate, peer: Option<IpAddr>, framed: Bytes) -> Result<Bytes, Minting> {
+    respond(gate, peer, framed, Awaited::Nothing)
+}
+
+/// Answers the same call once its assertion has come, or has not come in time.
+pub async fn handle_after(minting: Minting, gate: &Gate, peer: Option<IpAddr>, framed: Bytes) -> Bytes {
+    let awaited = Awaited::Over(minting.wait().await);
+    respond(gate, peer, framed, awaited).unwrap_or_else(|_: Minting| {
+        // One wait is enough for everybody.
+        let response = answer::refused(Refusal::NoAssertion);
+        frame(&denied(response.status(), response.headers(), None))
     })
 }
 
-fn check(gate: &Gate, peer: Option<IpAddr>, request: proto::CheckRequest) -> proto::CheckResponse {
+fn respond(gate: &Gate, peer: Option<IpAddr>, framed: Bytes, awaited: Awaited) -> Result<Bytes, Minting> {
+    let request = unframe(framed)
+        .and_then(|message| proto::CheckRequest::decode(message).map_err(|_: prost::DecodeError| Problem::Unreadable));
+    Ok(frame(&match request {
+        Ok(request) => check(gate, peer, request, awaited)?,
+        Err(problem) => refuse(gate, problem),
+    }))
+}
+
+fn check(
+    gate: &Gate,
+    peer: Option<IpAddr>,
+    request: proto::CheckRequest,
+    awaited: Awaited,
+) -> Result<proto::CheckResponse, Minting> {
     let proto::AttributeContext { request, context_extensions } = request.attributes.unwrap_or_default();
     let proto::HttpRequest { headers, header_map } = request.unwrap_or_default().http.unwrap_or_default();
     let fields = || headers.iter().chain(header_map.iter().flat_map(|map| &map.headers));
@@ -116,13 +140,13 @@ fn check(gate: &Gate, peer: Option<IpAddr>, request: proto::CheckRequest) -> pro
         let id = fields().find(|field| field.key.eq_ignore_ascii_case("x-request-id"))?;
         str::from_utf8(value(id)).ok().filter(|id| answer::is_request_id(id.as_bytes()))
     };
-    let response = gate.answer(demand, values, peer, request_id);
+    let response = gate.answer(demand, values, peer, request_id, awaited)?;
     if response.status() != StatusCode::OK {
-        return denied(response.status(), response.headers(), None);
+        return Ok(denied(response.status(), response.headers(), None));
     }
     let names = fields().map(|field| field.key.as_str());
     let removed = removed(names, response.headers(), single_header.as_deref());
-    allowed(response.headers(), removed)
+    Ok(allowed(response.headers(), removed))
 }
 
 fn refuse(gate: &Gate, problem: Problem) -> proto::CheckResponse {
@@ -133,7 +157,7 @@ fn refuse(gate: &Gate, problem: Problem) -> proto::CheckResponse {
             denied(response.status(), response.headers(), Some("the headers are too large"))
         }
         Problem::Broken | Problem::Late | Problem::Compressed | Problem::NotOne | Problem::Unreadable => {
-            let response = answer::render(gate, &gate.refuse_without_demand(&problem));
+            let response = answer::render(gate, &gate.refuse_without_demand(&problem), None);
             denied(response.status(), response.headers(), None)
         }
     }
@@ -196,8 +220,8 @@ fn metadata(headers: &HeaderMap) -> proto::Struct {
 ///
 /// Envoy takes these headers away after it has set the others, so that none of those may be among them.
 fn removed<'r>(names: impl Iterator<Item = &'r str>, set: &HeaderMap, single_header: Option<&str>) -> Vec<String> {
-    let mut removed: BTreeSet<Cow<'_, str>> = answer::NAMES.iter().map(|name| Cow::Borrowed(name.as_str())).collect();
-    removed.insert(Cow::Borrowed("cf-access-jwt-assertion"));
+    let only_ours = answer::NAMES.into_iter().chain([&assertion::HEADER]);
+    let mut removed: BTreeSet<Cow<'_, str>> = only_ours.map(|name| Cow::Borrowed(name.as_str())).collect();
     let mut has_pair = false;
     for name in names {
         has_pair |= name.eq_ignore_ascii_case(PAIR[0]);

@@ -4,12 +4,13 @@
 //! API takes nothing from the gate but CPU time.
 
 use std::convert::Infallible;
-use std::future::{poll_fn, ready};
+use std::future::{Ready, poll_fn, ready};
 use std::io::Cursor;
 use std::net::{IpAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use anyhow::{Context as _, anyhow};
 use http_body_util::{Either, Full};
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::{Gate, Response, forward_auth, grpc};
+use crate::assertion::Minting;
 use crate::lifecycle::accept::{Place, Room, accept_all};
 use crate::lifecycle::http::{self, HEAD_MAX, Http, undelayed};
 use crate::lifecycle::patience::Patient;
@@ -130,6 +132,34 @@ impl Threads {
     }
 }
 
+/// An answer: nearly always there at once, and without an allocation of its own.
+enum Answering<L> {
+    Now(Ready<Result<Response, Infallible>>),
+    Later(Pin<Box<L>>),
+}
+
+impl<L: Future<Output = Result<Response, Infallible>>> Future for Answering<L> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Now(answer) => Pin::new(answer).poll(cx),
+            Self::Later(answer) => answer.as_mut().poll(cx),
+        }
+    }
+}
+
+/// Answers a request once its assertion has come, or has not come in time.
+async fn answer_after(
+    minting: Minting,
+    gate: Arc<Gate>,
+    peer: Option<IpAddr>,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let (head, _body) = request.into_parts();
+    Ok(forward_auth::handle_after(minting, &gate, peer, &head.uri, &head.headers).await)
+}
+
 /// One thread's share of the gate.
 struct Core {
     listeners: Listeners<StdTcpListener, StdUnixListener>,
@@ -229,7 +259,10 @@ impl Surface {
     > + use<> {
         let gate = Arc::clone(&self.gate);
         service_fn(move |request: Request<Incoming>| {
-            ready(Ok(forward_auth::handle(&gate, peer, request.uri(), request.headers())))
+            match forward_auth::handle(&gate, peer, request.uri(), request.headers()) {
+                Ok(response) => Answering::Now(ready(Ok(response))),
+                Err(minting) => Answering::Later(Box::pin(answer_after(minting, Arc::clone(&gate), peer, request))),
+            }
         })
     }
 
@@ -252,7 +285,13 @@ impl Surface {
                     let response = grpc::serve(&gate, peer, request.into_body(), patience).await;
                     return Ok(response.map(Either::Right));
                 }
-                Ok(forward_auth::handle(&gate, peer, request.uri(), request.headers()).map(Either::Left))
+                let response = match forward_auth::handle(&gate, peer, request.uri(), request.headers()) {
+                    Ok(response) => response,
+                    Err(minting) => match answer_after(minting, gate, peer, request).await {
+                        Ok(response) => response,
+                    },
+                };
+                Ok(response.map(Either::Left))
             }
         })
     }

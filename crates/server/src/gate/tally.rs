@@ -19,7 +19,7 @@ use super::{Answer, Refusal};
 const TIMED: u64 = 16;
 
 /// Outcome and reason of every answer, each at its place.
-const ANSWERS: [(&str, &str); 11] = [
+const ANSWERS: [(&str, &str); 12] = [
     ("allow", "service_token"),
     ("allow", "api_token"),
     ("refuse", "missing"),
@@ -31,6 +31,7 @@ const ANSWERS: [(&str, &str); 11] = [
     ("refuse", "not_permitted"),
     ("refuse", "no_demand"),
     ("refuse", "stale"),
+    ("refuse", "no_assertion"),
 ];
 
 fn place(answer: &Answer) -> usize {
@@ -49,6 +50,7 @@ fn place(answer: &Answer) -> usize {
             Refusal::Credential(Reason::NotPermitted) => 8,
             Refusal::NoDemand => 9,
             Refusal::Stale => 10,
+            Refusal::NoAssertion => 11,
         },
     }
 }

@@ -23,6 +23,7 @@ impl Collector for State {
         self.encode_index(&mut encoder)?;
         self.encode_feed(&mut encoder)?;
         self.encode_tokens(&mut encoder)?;
+        self.encode_assertions(&mut encoder)?;
         self.encode_tls(&mut encoder)
     }
 }
@@ -87,6 +88,17 @@ impl State {
         encoder
             .encode_descriptor("tokens_age", help, Some(&Unit::Seconds), MetricType::Gauge)?
             .encode_gauge(&age.as_secs_f64())
+    }
+
+    fn encode_assertions(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Sources { assertions, clock, .. } = &self.0;
+        let minted = ConstCounter::new(assertions.minted());
+        let help = "Assertions that were signed";
+        minted.encode(encoder.encode_descriptor("assertions_minted", help, None, MetricType::Counter)?)?;
+        let help = "Keys that assertions can be checked with";
+        encoder
+            .encode_descriptor("assertion_keys", help, None, MetricType::Gauge)?
+            .encode_gauge(&whole(assertions.keys().published(clock.now())))
     }
 
     fn encode_tls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::commit::gives;
 use super::idempotency::KEPT_MICROS;
-use super::{Error, Ops, require_administrator, signing_key};
+use super::{Error, Ops, assertion_key, require_administrator, signing_key};
 use crate::caller::{Caller, Origin};
 
 /// An invitation that was made at most so long after the change may still have a link under the key before: another node
@@ -160,6 +160,7 @@ impl Ops {
                         )));
                     }
                     tx.begin_next_key(next, now).await?;
+                    assertion_key::close_under(tx, &keys, next).await?;
                     let signing = signing_key::first_under(next);
                     tx.update_signing_key_id(&signing).await?;
                     let detail = json!({ "before": live.current.get(), "signing_key": signing }).to_string();

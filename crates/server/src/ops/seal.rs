@@ -1,4 +1,4 @@
-//! Answers that hold a secret, as the store keeps them.
+//! What the store keeps closed: answers that hold a secret, and the private keys of assertions.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use countersign_token::digest::MacKey;
@@ -7,17 +7,27 @@ use countersign_token::secret::Secret;
 
 use super::{Error, unreadable};
 
-/// What closes and opens the answer to one request: AES-256-GCM under a key of its own.
+/// What closes and opens a text: AES-256-GCM.
 pub(super) struct Seal {
     key: MacKey,
-    /// Drawn anew for each request: a key that is sent again after a day seals another answer.
     nonce: [u8; NONCE_LEN],
+    /// The table and the column that the text is kept in.
+    place: (&'static str, &'static str),
 }
 
 impl Seal {
-    /// A seal under `key`, which nobody can make but who sends the request.
+    /// A seal for the answer to one request, under `key`, which nobody can make but who sends the request. The nonce is
+    /// drawn anew for each request: a key that is sent again after a day seals another answer.
     pub(super) fn new(key: &MacKey, entropy: &Entropy) -> Self {
-        Self { key: key.clone(), nonce: entropy.bytes() }
+        Self { key: key.clone(), nonce: entropy.bytes(), place: ("idempotent_answer", "answer") }
+    }
+
+    /// A seal for the private key with this id. It is the same each time, since a write may be done twice: an id stands
+    /// for one private key for ever, so that a nonce that is made of it never serves for two texts.
+    pub(super) fn of_assertion_key(key: &MacKey, id: &str) -> Self {
+        let mac = key.mac(&[b"nonce", id.as_bytes()]);
+        let nonce = mac.first_chunk().copied().unwrap_or_default();
+        Self { key: key.clone(), nonce, place: ("assertion_key", "closed") }
     }
 
     /// A fingerprint that is the same only under the same seal. It says nothing of the request to who can't make the seal.
@@ -25,22 +35,22 @@ impl Seal {
         self.key.mac(&[b"fingerprint", fingerprint])
     }
 
-    /// The answer as it is kept under `name`: the nonce and the ciphertext, in hexadecimal digits.
-    pub(super) fn close(&self, answer: String, name: &str) -> Result<String, Error> {
-        let mut bytes = answer.into_bytes();
+    /// The text as it is kept under `name`: the nonce and the ciphertext, in hexadecimal digits.
+    pub(super) fn close(&self, text: String, name: &str) -> Result<String, Error> {
+        let mut bytes = text.into_bytes();
         let nonce = Nonce::assume_unique_for_key(self.nonce);
         let sealed = self.cipher().and_then(|cipher| {
             cipher
                 .seal_in_place_append_tag(nonce, Aad::from(name), &mut bytes)
                 .map_err(|_unspecified| "can't be sealed")
         });
-        sealed.map_err(|problem| broken(name, problem))?;
+        sealed.map_err(|problem| self.broken(name, problem))?;
         Ok(self.nonce.iter().chain(&bytes).map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// What was closed under the same key and name.
     pub(super) fn open(&self, kept: &str, name: &str) -> Result<Secret, Error> {
-        self.opened(kept, name).map(Secret::from).map_err(|problem| broken(name, problem))
+        self.opened(kept, name).map(Secret::from).map_err(|problem| self.broken(name, problem))
     }
 
     fn opened(&self, kept: &str, name: &str) -> Result<String, &'static str> {
@@ -58,13 +68,15 @@ impl Seal {
         let key = UnboundKey::new(&AES_256_GCM, &self.key.mac(&[b"cipher"]));
         key.map(LessSafeKey::new).map_err(|_unspecified| "has no key")
     }
+
+    fn broken(&self, name: &str, problem: &str) -> Error {
+        let (table, column) = self.place;
+        unreadable(table, column, name, &problem)
+    }
 }
 
-fn broken(name: &str, problem: &str) -> Error {
-    unreadable("idempotent_answer", "answer", name, &problem)
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// The bytes that hexadecimal digits stand for.
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     let byte = |pair: &[u8; 2]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
     pairs.iter().map(byte).collect()
@@ -115,6 +127,18 @@ mod tests {
         let entropy = Entropy::seeded(4);
         let close = || seal("k", "c", &entropy).close("hush".to_owned(), "name").unwrap();
         assert_ne!(close()[..24], close()[..24]);
+    }
+
+    #[test]
+    fn a_private_key_is_closed_alike_each_time_and_like_no_other() {
+        let key = |seed| InstallationKey::generate(&Entropy::seeded(seed)).assertion_key();
+        let close = |seed, id| Seal::of_assertion_key(&key(seed), id).close("hush".to_owned(), id).unwrap();
+        let kept = close(6, "a");
+        assert_eq!(kept, close(6, "a"));
+        assert_ne!(kept[..24], close(6, "b")[..24]);
+        assert_eq!(Seal::of_assertion_key(&key(6), "a").open(&kept, "a").unwrap().expose(), "hush");
+        assert!(Seal::of_assertion_key(&key(7), "a").open(&kept, "a").is_err());
+        assert!(Seal::of_assertion_key(&key(6), "b").open(&kept, "b").is_err());
     }
 
     #[test]

@@ -167,12 +167,13 @@ fn the_page_lists_every_action() {
 
 /// Whether a text of the code looks like an action: the kind of a subject and a verb.
 fn is_action(text: &str) -> bool {
-    const SUBJECTS: [&str; 14] = [
+    const SUBJECTS: [&str; 15] = [
         "account",
         "admin_user_invite",
         "agent",
         "agent_deployment",
         "api_token",
+        "assertion_key",
         "audit",
         "environment",
         "installation",

@@ -82,6 +82,8 @@ fn nothing_is_refused_while_the_key_changes() {
         let outside = world.open_outside().await;
         let ops = &outside.ops;
         let good = Good::issue(world).await;
+        ops.tend_assertion_keys().await.unwrap();
+        let assertion_key = ops.store().list_assertion_keys().await.unwrap().remove(0);
         let unseen = world.issue_default().await;
         let actor = world.writer().with("idempotency-key", "before");
         let kept = actor.post(&world.tokens(), &json!({"name": "kept"})).await.created();
@@ -161,6 +163,10 @@ fn nothing_is_refused_while_the_key_changes() {
         let chain = world.server().app.ops.store().verify_audit_chain(&mut |_| ()).await.unwrap();
         assert_eq!(chain.broken, None);
         assert_eq!(world.browser().open("/cli/connect").await.status, 200);
+        let closed = ops.store().list_assertion_keys().await.unwrap().remove(0);
+        assert_eq!((&closed.id, closed.closed_under), (&assertion_key.id, next));
+        assert_ne!(closed.closed, assertion_key.closed);
+        world.ops().begin_assertion_keys().await.unwrap();
         outside.close().await;
     });
 }

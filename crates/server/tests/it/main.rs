@@ -12,6 +12,7 @@
 
 mod admission;
 mod architecture;
+mod assertion;
 mod audit;
 mod caller;
 mod connect;

@@ -17,7 +17,7 @@ enum Ground {
 }
 
 /// Every route that there is.
-const ROUTES: [(&str, &str, Ground); 21] = [
+const ROUTES: [(&str, &str, Ground); 24] = [
     ("GET", "/accounts", Ground::Own),
     ("GET", "/accounts/{account_id}", Ground::Scoped),
     ("GET", "/accounts/{account_id}/tokens/verify", Ground::Scoped),
@@ -28,6 +28,9 @@ const ROUTES: [(&str, &str, Ground); 21] = [
     ("DELETE", "/accounts/{account_id}/access/service_tokens/{id}", Ground::Scoped),
     ("POST", "/accounts/{account_id}/access/service_tokens/{id}/refresh", Ground::Scoped),
     ("POST", "/accounts/{account_id}/access/service_tokens/{id}/rotate", Ground::Scoped),
+    ("GET", "/accounts/{account_id}/access/keys", Ground::Scoped),
+    ("PUT", "/accounts/{account_id}/access/keys", Ground::Scoped),
+    ("POST", "/accounts/{account_id}/access/keys/rotate", Ground::Scoped),
     ("GET", "/zones", Ground::Own),
     ("GET", "/zones/{zone_id}", Ground::Scoped),
     ("GET", "/zones/{zone_id}/access/service_tokens", Ground::Scoped),

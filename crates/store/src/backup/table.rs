@@ -34,6 +34,19 @@ pub(super) const TABLES: &[Table] = &[
             ("key_check", Bytes),
             ("max_staleness", Int),
             ("signing_key_id", Text),
+            ("assertion_key_days", Int),
+        ],
+    },
+    Table {
+        name: "assertion_key",
+        key: "id",
+        columns: &[
+            ("id", Text),
+            ("published_at", Int),
+            ("current_at", Int),
+            ("closed", Text),
+            ("closed_under", Int),
+            ("certificate", Text),
         ],
     },
     Table {

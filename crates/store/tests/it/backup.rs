@@ -113,6 +113,8 @@ async fn full(world: &World) -> Open {
     change!(store, [token], |tx| tx.insert_api_token(&token)).unwrap();
     change!(store, [invite], |tx| tx.insert_invite(&invite)).unwrap();
     change!(store, [answer], |tx| tx.insert_answer(&first(), "key", &answer, NOW)).unwrap();
+    let assertion_key = crate::assertion_key::key("k", 1);
+    change!(store, [assertion_key], |tx| tx.insert_assertion_key(&assertion_key)).unwrap();
     insert(&store, &gone).await;
     change!(store, [gone], |tx| tx.delete_service_token(&gone.owner, &gone.id, NOW)).unwrap();
     let oldest = store.oldest_audit().await.unwrap().expect("events");
@@ -401,9 +403,11 @@ async fn an_older_schema_is_brought_up_to_date_afterwards(world: World) {
         "api_token_seen",
         "audit_anchor",
         "installation_key",
+        "assertion_key",
     ];
     let columns = [
         ("installation", "signing_key_id"),
+        ("installation", "assertion_key_days"),
         ("revision", "key_before"),
         ("revision", "key_current"),
         ("revision", "key_next"),

@@ -11,6 +11,7 @@
 
 mod answer;
 mod api_token;
+mod assertion_key;
 mod audit;
 mod backup;
 mod crash;

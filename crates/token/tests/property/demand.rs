@@ -16,8 +16,12 @@ thread_local! {
 pub(crate) fn check(input: &[u8]) {
     let Ok(query) = str::from_utf8(input) else { return };
     INDEX.with(|index| {
-        if let Ok((_, header)) = Demand::parse(query, index) {
+        if let Ok((demand, header)) = Demand::parse(query, index) {
             assert!(query.contains('='), "{query}");
+            if let Some(audience) = demand.audience() {
+                assert!((1..=128).contains(&audience.len()));
+                assert!(audience.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'));
+            }
             if let Some(header) = header {
                 assert!((1..=64).contains(&header.len()));
                 assert!(header.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':'), "{header:?}");

@@ -146,8 +146,17 @@ fn of_answers() -> Vec<Member> {
     let user = complete(vec![("id", hex_id()), ("email", json!({"type": "string"}))]);
     let verified =
         object(&["id", "status"], [("id", hex_id()), ("status", json!({"const": "active"})), ("expires_on", time())]);
+    let keys = object(
+        &["key_rotation_interval_days", "days_until_next_rotation"],
+        [
+            ("key_rotation_interval_days", number(21)),
+            ("days_until_next_rotation", number(0)),
+            ("last_key_rotation_at", time()),
+        ],
+    );
     vec![
         ("Cloudflare_Failure", failure),
+        ("Cloudflare_Keys", keys),
         ("Cloudflare_ResultInfo", result_info),
         ("Cloudflare_Account", account),
         ("Cloudflare_Zone", zone),
@@ -170,9 +179,11 @@ fn of_calls() -> Vec<Member> {
             previous(),
         ]
     };
+    let days = json!({"type": "integer", "minimum": 21, "maximum": 365, "default": 42});
     vec![
         ("Cloudflare_ServiceToken_ForCreate", object(&["name"], members(name()))),
         ("Cloudflare_ServiceToken_ForUpdate", object(&[], members(nullable(&name())))),
         ("Cloudflare_ServiceToken_ForRotate", object(&[], [previous()])),
+        ("Cloudflare_Keys_ForUpdate", complete(vec![("key_rotation_interval_days", days)])),
     ]
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{PATH, Part, json_response, object, response, ruled, with, with_retry_after};
-use crate::cloudflare;
+use super::{PATH, Part, json_response, nullable, object, response, ruled, with, with_retry_after};
+use crate::{assertion, cloudflare};
 
 pub(super) fn part() -> Part {
     let mut part = Part::default();
@@ -15,8 +15,27 @@ pub(super) fn part() -> Part {
     part.describe("/metrics", "get", operation("metrics", "Metrics, for Prometheus", &[(200, exposition)]));
     let document = json_response("This document", &json!({"type": "object"}));
     part.describe(PATH, "get", operation("openapi", "What is served here", &[(200, document)]));
+    let certs = json_response("A key set, and the same keys in certificates", &certs());
+    let summary = "The keys that assertions can be checked with";
+    part.describe(assertion::CERTS_PATH, "get", operation("certs", summary, &[(200, certs)]));
     pages(&mut part);
     part
+}
+
+fn certs() -> Value {
+    let text = || json!({"type": "string"});
+    let kid = || json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
+    let numbers = [("n", text()), ("e", text())];
+    let constants =
+        [("kty", json!({"const": "RSA"})), ("alg", json!({"const": "RS256"})), ("use", json!({"const": "sig"}))];
+    let key =
+        object(&["kid", "kty", "alg", "use", "e", "n"], [("kid", kid())].into_iter().chain(constants).chain(numbers));
+    let cert = || object(&["kid", "cert"], [("kid", kid()), ("cert", text())]);
+    let list = |items: Value| json!({"type": "array", "items": items});
+    object(
+        &["keys", "public_cert", "public_certs"],
+        [("keys", list(key)), ("public_cert", nullable(&cert())), ("public_certs", list(cert()))],
+    )
 }
 
 fn pages(part: &mut Part) {

@@ -131,7 +131,7 @@ impl Answer {
         }
         let path = path.split('?').next().unwrap_or_default();
         let creates = *method == Method::POST && path.ends_with("/access/service_tokens");
-        let rotates = *method == Method::POST && path.ends_with("/rotate");
+        let rotates = *method == Method::POST && path.ends_with("/rotate") && !path.ends_with("/access/keys/rotate");
         let updates = *method == Method::PUT;
         match self.json["result"].get("client_secret") {
             Some(secret) => {

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use countersign_server::assertion::{Assertions, Issuer};
 use countersign_server::caller::{Administer, Caller, Origin, Permit, Place};
 use countersign_server::census;
 use countersign_server::config::Stale;
@@ -30,8 +31,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::World;
 use super::prefactor::Token;
+use super::{DAY, World};
 
 /// What serves a world at the moment.
 pub(crate) struct Server {
@@ -156,9 +157,12 @@ impl World {
         .unwrap();
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
-        let following = follower.run(stop.clone());
-        let following = tasks.spawn(async { following.await.unwrap() });
+        let issuer = Issuer { name: "https://team.example.com".to_owned(), lifetime: DAY };
+        let (assertions, minter) = Assertions::new(&issuer, clock.clone());
         let stop_flusher = CancellationToken::new();
+        drop(tasks.spawn(minter.run(stop_flusher.clone())));
+        let following = follower.forgetting(assertions.clone()).run(stop.clone());
+        let following = tasks.spawn(async { following.await.unwrap() });
         let flusher = Flusher::new(store.clone(), Arc::clone(&index));
         let flushing = tasks.spawn(flusher.clone().run(stop_flusher.clone()));
         let metrics = Arc::new(Metrics::new(Sources {
@@ -168,6 +172,7 @@ impl World {
             follower: handle.clone(),
             flusher: flusher.clone(),
             census: census::Latest::default(),
+            assertions: assertions.clone(),
             tls: Vec::new(),
             clock: clock.clone(),
         }));
@@ -181,7 +186,7 @@ impl World {
         );
         let unrecorded = metrics.refusals_unrecorded.clone();
         let (refusals, recorder) = refusal::recording(store.clone(), Arc::clone(&index), clock.clone(), unrecorded);
-        let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages };
+        let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages, assertions: assertions.clone() };
         let ops = Ops::of_node(store, clock.clone(), self.entropy.clone(), self.secret_format, node);
         let promise = Promise { max_staleness: self.max_staleness, serves_stale: false };
         let app = App {
@@ -195,10 +200,11 @@ impl World {
             limits: Arc::default(),
             tracer: None,
             public_url: None,
+            assertions: assertions.clone(),
         };
         self.server = Some(Server {
             router: management::router(app.clone()),
-            gate: gate.reporting_to(refusals),
+            gate: gate.reporting_to(refusals).asserting(assertions),
             recorder: Mutex::new(recorder),
             app,
             flusher: (stop_flusher, flushing),
