@@ -110,16 +110,14 @@ impl fmt::Display for Timestamp {
         let civil =
             EPOCH.checked_add(SignedDuration::from_secs(shown.as_secs())).map_err(|_out_of_range| fmt::Error)?;
         let (date, time) = (civil.date(), civil.time());
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-            date.year(),
-            date.month(),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second()
-        )
+        // Lists show many times, and the machinery of `write!` would take more time than reading the rows.
+        let two = |number: u16| [number / 10, number % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or_default());
+        let year = date.year().unsigned_abs();
+        let ([y1, y2], [y3, y4]) = (two(year / 100), two(year % 100));
+        let rest = [date.month(), date.day(), time.hour(), time.minute(), time.second()];
+        let [[m1, m2], [d1, d2], [h1, h2], [n1, n2], [s1, s2]] = rest.map(|number| two(number.unsigned_abs().into()));
+        let text = [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'Z'];
+        f.write_str(str::from_utf8(&text).map_err(|_not_ascii| fmt::Error)?)
     }
 }
 
