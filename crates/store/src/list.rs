@@ -158,21 +158,11 @@ impl Store {
     pub(crate) async fn list<T: Send + 'static>(
         &self,
         source: &Source<'_, T>,
-        mut values: Vec<Value>,
+        values: Vec<Value>,
         order: &str,
         page: Page,
     ) -> Result<Listed<T>, Error> {
-        let Source { table, columns, living, .. } = *source;
-        let total = source.total(&values);
-        let (limit, offset) = page.bounds();
-        let (first, second) = (values.len() + 1, values.len() + 2);
-        values.extend([limit.into(), offset.into()]);
-        // What is passed over is looked at in the index alone, or sorted without the columns that nobody wants.
-        let sql = format!(
-            "SELECT {columns} FROM {table} WHERE id IN (SELECT id{living} ORDER BY {order} LIMIT ${first} OFFSET ${second}) \
-             ORDER BY {order}"
-        );
-        self.select_listed(total, Select { sql, values }, source.read).await
+        self.list_part(source, values, String::new(), order, page).await
     }
 
     /// Reads a part of a list in the order of its ids: what comes after the id `after` (empty for all), without the first
@@ -180,18 +170,37 @@ impl Store {
     pub(crate) async fn list_after<T: Send + 'static>(
         &self,
         source: &Source<'_, T>,
-        mut values: Vec<Value>,
+        values: Vec<Value>,
         after: String,
         page: Page,
     ) -> Result<Listed<T>, Error> {
-        let Source { columns, living, .. } = *source;
+        self.list_part(source, values, after, "id", page).await
+    }
+
+    async fn list_part<T: Send + 'static>(
+        &self,
+        source: &Source<'_, T>,
+        mut values: Vec<Value>,
+        after: String,
+        order: &str,
+        page: Page,
+    ) -> Result<Listed<T>, Error> {
+        let Source { table, columns, living, read, .. } = *source;
         let total = source.total(&values);
+        let is_from_start = after.is_empty();
+        let mut place = |value: Value| {
+            values.push(value);
+            values.len()
+        };
+        let condition = if is_from_start { String::new() } else { format!(" AND id > ${}", place(after.into())) };
         let (limit, offset) = page.bounds();
-        let next = values.len() + 1;
-        values.extend([after.into(), limit.into(), offset.into()]);
-        let sql =
-            format!("SELECT {columns}{living} AND id > ${next} ORDER BY id LIMIT ${} OFFSET ${}", next + 1, next + 2);
-        self.select_listed(total, Select { sql, values }, source.read).await
+        let (limit, offset) = (place(limit.into()), place(offset.into()));
+        // What is passed over is looked at in the index alone, or sorted without the columns that nobody wants.
+        let sql = format!(
+            "SELECT {columns} FROM {table} WHERE id IN \
+             (SELECT id{living}{condition} ORDER BY {order} LIMIT ${limit} OFFSET ${offset}) ORDER BY {order}"
+        );
+        self.select_listed(Select { sql, values }, read, total, is_from_start.then_some(page)).await
     }
 }
 

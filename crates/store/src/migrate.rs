@@ -60,6 +60,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0007_assertion_keys.sql"),
         postgres: include_str!("../migrations/postgres/0007_assertion_keys.sql"),
     },
+    Migration {
+        version: 10,
+        name: "passing_over",
+        sqlite: include_str!("../migrations/sqlite/0010_passing_over.sql"),
+        postgres: include_str!("../migrations/postgres/0010_passing_over.sql"),
+    },
 ];
 
 /// The newest version that this program knows.

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use rusqlite::types::{ToSql, ToSqlOutput};
 use sqlx::AnyConnection;
 
+use crate::Page;
 use crate::error::Error;
 use crate::list::Listed;
 use crate::row::{Columns, Row};
@@ -85,6 +86,14 @@ fn only(totals: &[u64]) -> u64 {
     totals.iter().sum()
 }
 
+/// How long a list is that ends within a page of so many rows; `None` if it may go on, or ends before.
+fn end(page: Option<Page>, rows: usize) -> Option<u64> {
+    let Page { offset, limit } = page?;
+    let rows = u64::try_from(rows).ok()?;
+    let ends_here = rows < limit.into() && (rows > 0 || offset == 0);
+    if ends_here { offset.checked_add(rows) } else { None }
+}
+
 impl Store {
     /// Reads all rows of a query.
     pub(crate) async fn select<T: Send + 'static>(&self, select: Select, read: Read<T>) -> Result<Vec<T>, Error> {
@@ -101,23 +110,33 @@ impl Store {
         Ok(only(&self.select(total, read_total).await?))
     }
 
-    /// Reads rows and a number, both of one moment.
+    /// Reads rows, and how long their list is, both of one moment. `page` says which rows of the list they are, where that
+    /// is known: the last ones say by themselves how many there are.
     pub(crate) async fn select_listed<T: Send + 'static>(
         &self,
-        total: Select,
         rows: Select,
         read: Read<T>,
+        total: Select,
+        page: Option<Page>,
     ) -> Result<Listed<T>, Error> {
         if let Some(readers) = self.embedded() {
             let reading = readers.run(move |connection| {
                 let snapshot = connection.transaction()?;
-                let total = only(&total.fetch_embedded(&snapshot, read_total)?);
-                Ok(Listed { rows: rows.fetch_embedded(&snapshot, read)?, total })
+                let rows = rows.fetch_embedded(&snapshot, read)?;
+                let total = match end(page, rows.len()) {
+                    Some(total) => total,
+                    None => only(&total.fetch_embedded(&snapshot, read_total)?),
+                };
+                Ok(Listed { rows, total })
             });
             return self.counting(reading.await);
         }
         let mut snapshot = self.snapshot().await?;
-        let total = only(&total.fetch(&mut snapshot, read_total).await?);
-        Ok(Listed { rows: rows.fetch(&mut snapshot, read).await?, total })
+        let rows = rows.fetch(&mut snapshot, read).await?;
+        let total = match end(page, rows.len()) {
+            Some(total) => total,
+            None => only(&total.fetch(&mut snapshot, read_total).await?),
+        };
+        Ok(Listed { rows, total })
     }
 }

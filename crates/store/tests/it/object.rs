@@ -452,4 +452,12 @@ async fn default_orders_are_served_by_an_index(world: World) {
             assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "{plan}");
         }
     }
+    if world.file().is_some() {
+        for place in ["api_token WHERE account_id = 'a'", "service_token WHERE account_id = 'a' AND zone_id = ''"] {
+            let query = format!("SELECT id FROM {place} AND deleted_at IS NULL ORDER BY id LIMIT 1 OFFSET 9");
+            let plan = world.sql(&format!("EXPLAIN QUERY PLAN {query}")).await;
+            let plan: String = sqlx::Row::get(&plan[0], 3);
+            assert!(plan.contains("USING COVERING INDEX"), "rows are passed over without reading them: {plan}");
+        }
+    }
 }
