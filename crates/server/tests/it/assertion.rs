@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use countersign_server::gate::grpc;
+use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
+use hyper::body::Bytes;
+use prost::Message as _;
 use serde_json::{Value, json};
 
 use crate::world::{DAY, HOUR, Issued, Verdict, World, on_both};
@@ -84,6 +91,45 @@ fn case_55_an_assertion_says_who_was_admitted() {
             });
             assert_eq!(claims, expected);
         }
+    });
+}
+
+/// Envoy may ask by gRPC, and gets the same assertion to set.
+#[test]
+fn an_assertion_goes_to_envoy() {
+    on_both(async |world| {
+        tend(world).await;
+        let token = world.issue(&world.scopes()[0], json!({"name": "x"})).await;
+        let header = |(key, value): (&str, &str)| HeaderValue {
+            key: key.to_owned(),
+            raw_value: value.as_bytes().to_vec(),
+            ..HeaderValue::default()
+        };
+        let headers = [
+            ("cf-access-client-id", &*token.client_id),
+            ("cf-access-client-secret", &*token.secret),
+            ("cf-access-jwt-assertion", "spoofed"),
+        ];
+        let header_map = Some(HeaderMap { headers: headers.map(header).into() });
+        let http = HttpRequest { header_map, ..HttpRequest::default() };
+        let context_extensions =
+            [("account_id".to_owned(), world.account.to_string()), ("aud".to_owned(), AUDIENCE.to_owned())].into();
+        let request = Some(Request { http: Some(http), ..Request::default() });
+        let attributes = AttributeContext { request, context_extensions, ..AttributeContext::default() };
+        let message = CheckRequest { attributes: Some(attributes) }.encode_to_vec();
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let call = Bytes::from([&[0], &length[..], &message].concat());
+
+        let gate = world.gate();
+        let minting = grpc::handle(gate, None, call.clone()).expect_err("nothing was made yet");
+        let made = grpc::handle_after(minting, gate, None, call.clone()).await;
+        assert_eq!(made, grpc::handle(gate, None, call).expect("it is made"));
+        let response = CheckResponse::decode(&made[5..]).unwrap();
+        let Some(HttpResponse::OkResponse(admitted)) = response.http_response else { panic!("{response:?}") };
+        let set: Vec<_> = admitted.headers.iter().filter_map(|option| option.header.as_ref()).collect();
+        let set = set.iter().find(|header| header.key == "cf-access-jwt-assertion").expect("an assertion");
+        assert_eq!(set.value, assertion(world, &token).await);
+        assert!(!admitted.headers_to_remove.contains(&set.key));
     });
 }
 

@@ -231,6 +231,12 @@ async fn refusals_have_a_status_a_challenge_and_a_word() {
     let (status, fields, body) = refused(&response);
     assert_eq!((status, body, fields.contains_key("www-authenticate")), (403, "not_permitted\n", false));
 
+    // This gate has no keys.
+    let with_assertion = [account(&world), vec![("aud", "x".to_owned())]].concat();
+    let response = check(&world, request(&with_assertion, &pair(&token))).await;
+    let (status, fields, body) = refused(&response);
+    assert_eq!((status, body, fields["retry-after"].as_str()), (503, "no_assertion\n", "1"));
+
     world.clock.advance(MAX_STALENESS * 2);
     let response = check(&world, request(&account(&world), &pair(&token))).await;
     let (status, fields, body) = refused(&response);

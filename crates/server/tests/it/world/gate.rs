@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use countersign_server::gate::forward_auth;
+use countersign_server::gate::{Gate, forward_auth};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 
@@ -30,6 +30,11 @@ impl Verdict {
 }
 
 impl World {
+    /// The gate itself, for those who ask it in another way.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.server().gate
+    }
+
     /// Asks the gate with headers, each as often as it stands here.
     pub(crate) async fn ask(&self, query: &str, headers: &[(&str, &str)]) -> Verdict {
         self.ask_whole(query, headers).await.0
