@@ -143,21 +143,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn initialise(ops: &Ops, new: &NewInstallation, place: &str) -> anyhow::Result<Initialised> {
-    let made = ops.initialise(new).await.map_err(|error| match error {
+    ops.initialise(new).await.map_err(|error| match error {
         ops::Error::Conflict(_) | ops::Error::Store(store::Error::Initialised) => anyhow!(
             "there is an installation in {place} already, and nothing was changed. Serve it with `countersign serve`, \
              or name another place with --data-dir"
         ),
         other => other.into(),
-    })?;
-    begin_assertion_keys(ops).await;
-    Ok(made)
-}
-
-/// Makes the first key that signs assertions. An installation without one is an installation all the same, whose secrets
-/// must be shown; the server makes up for it.
-pub(crate) async fn begin_assertion_keys(ops: &Ops) {
-    if let Err(error) = ops.begin_assertion_keys().await {
-        tracing::warn!(error = %error, "the first key for assertions was not made: the server makes it");
-    }
+    })
 }

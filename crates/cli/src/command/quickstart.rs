@@ -94,7 +94,6 @@ async fn prepare(ops: &Ops, first: &First) -> anyhow::Result<Greeting> {
         return Ok(Greeting::Old(accounts.first().map(|account| account.id), owner.map(|owner| owner.email)));
     }
     let made = ops.initialise(&first.installation()).await?;
-    init::begin_assertion_keys(ops).await;
     let demonstration = demonstrate(ops, &made).await?;
     Ok(Greeting::New(Box::new(made), Box::new(demonstration)))
 }

@@ -78,7 +78,7 @@ impl Ops {
     }
 
     /// Takes over the keys that there are. Only where there are none, one is made first: an installation has one from
-    /// `init` on, or from the first start of a version that asserts.
+    /// the first start of a server on.
     pub async fn begin_assertion_keys(&self) -> Result<(), Error> {
         let keys = self.store.list_assertion_keys().await?;
         if keys.is_empty() { self.tend_assertion_keys().await } else { self.take_over(&keys) }
