@@ -25,6 +25,9 @@ ADMITTED = (200, None)
 FORWARDED = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Server",
              "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Prefix", "X-Real-Ip", "Forwarded")
 
+# The gate believes the proxy about where a request came from.
+TRUSTING = ("--trusted-proxies", "127.0.0.1, unix")
+
 
 class Behind(unittest.TestCase):
     """One proxy for the class, one connection for the test."""
@@ -298,6 +301,19 @@ class Refusal:
         self.assertEqual(said[0], said[1])
         self.assertEqual(answers[0].body, answers[1].body)
 
+    def test_the_gate_learns_where_an_attempt_came_from(self):
+        token = self.create()
+        client = Client(self.proxy.port, address="127.0.0.9")
+        self.addCleanup(client.close)
+        wrong = credentials({**token, "client_secret": "csec_" + "0" * 46})
+        answer = client.request([*wrong, ("X-Forwarded-For", "203.0.113.9")])
+        self.assertEqual((answer.status, answer.reason), (401, "invalid"))
+        limit = time.monotonic() + PATIENCE
+        refused = ("audit", "list", "--action", "service_token.refused", "--subject", token["id"])
+        while not (events := self.server.command(*refused)):
+            self.assertLess(time.monotonic(), limit, "the attempt is not in the audit log")
+        self.assertEqual([event["address"] for event in events], ["127.0.0.9"])
+
     def test_disabled_and_deleted(self):
         token = self.create(enabled=False)
         self.refused(credentials(token), 401, "disabled")
@@ -516,7 +532,7 @@ def run(name, *cases, also=contextlib.nullcontext):
     application = Application()
     Behind.application = application
     try:
-        with live.Countersign() as server:
+        with live.Countersign(serve=TRUSTING) as server:
             Behind.server = server
             with also():
                 return report.run(*cases)

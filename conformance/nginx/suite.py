@@ -65,7 +65,7 @@ def encrypted():
     """A second server, which speaks TLS at its gate."""
     certificates = Certificates()
     try:
-        with live.Countersign(serve=certificates.serve()) as server:
+        with live.Countersign(serve=(*certificates.serve(), *behind.TRUSTING)) as server:
             OverTls.certificates = certificates
             OverTls.server = server
             yield

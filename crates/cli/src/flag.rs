@@ -100,6 +100,10 @@ struct Listeners {
     /// COUNTERSIGN_FAILURE_LIMIT] [default: 100]
     #[arg(long, value_name = "COUNT")]
     failure_limit: Option<u32>,
+    /// Our own proxies, which are believed about where a request came from: addresses, networks, and `unix` [env:
+    /// COUNTERSIGN_TRUSTED_PROXIES]
+    #[arg(long, value_name = "NETWORKS")]
+    trusted_proxies: Option<String>,
     /// Address under which clients reach the management API, for links and audiences [env: COUNTERSIGN_PUBLIC_URL]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
@@ -204,6 +208,7 @@ impl Serving {
             max_connections: self.listeners.max_connections,
             rate_limit: self.listeners.rate_limit,
             failure_limit: self.listeners.failure_limit,
+            trusted_proxies: self.listeners.trusted_proxies,
             tls_certificate: self.tls.tls_certificate,
             tls_key: self.tls.tls_key,
             gate_tls_certificate: self.tls.gate_tls_certificate,

@@ -130,7 +130,7 @@ pub enum Place {
 /// Where a request came from, for the audit log.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// The peer's address, `None` for a Unix socket or a local command.
+    /// The client's address, `None` for a Unix socket or a local command.
     pub address: Option<IpAddr>,
     /// The request's id, `None` for a local command.
     pub request_id: Option<String>,

@@ -1,7 +1,7 @@
 //! The gate: where reverse proxies ask whether a presented credential is good.
 //!
-//! Here are only the decision and its words. [`forward_auth`] is the HTTP surface, [`grpc`] Envoy's, [`listener`] their
-//! sockets. Nothing in here knows the store: every answer comes from the index in memory.
+//! Here are only the decision and its words. [`forward_auth`] is the HTTP surface, [`grpc`] Envoy's, [`listener`] their sockets. Nothing in
+//! here knows the store: every answer comes from the index in memory.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -19,6 +19,7 @@ use http::HeaderValue;
 
 use crate::assertion::{Assertions, Minting};
 use crate::config::Stale;
+use crate::proxy::TrustedProxies;
 use crate::refusal::{Attempt, Refusals, Who};
 
 mod answer;
@@ -48,6 +49,7 @@ pub struct Gate {
     tally: Arc<Tally>,
     warning: Arc<Warning>,
     refusals: Option<Refusals>,
+    proxies: Arc<TrustedProxies>,
     assertions: Option<Assertions>,
 }
 
@@ -120,13 +122,19 @@ impl Gate {
     ) -> Self {
         let warning = Arc::new(Warning { warned_at: AtomicI64::new(i64::MIN), unwarned: AtomicU64::new(0) });
         let tally = tallies.add();
+        let proxies = Arc::default();
         let (refusals, assertions) = (None, None);
-        Self { index, freshness, max_staleness, stale, clock, tallies, tally, warning, refusals, assertions }
+        Self { index, freshness, max_staleness, stale, clock, tallies, tally, warning, refusals, proxies, assertions }
     }
 
     /// The same gate, which leaves what it refuses with `refusals`.
     pub fn reporting_to(self, refusals: Refusals) -> Self {
         Self { refusals: Some(refusals), ..self }
+    }
+
+    /// The same gate, which believes `proxies` about where a request came from.
+    pub fn believing(self, proxies: TrustedProxies) -> Self {
+        Self { proxies: Arc::new(proxies), ..self }
     }
 
     /// The same gate, which has `assertions` for the proxies that demand them. Without, it refuses those.
@@ -146,18 +154,19 @@ impl Gate {
             tally: self.tallies.add(),
             warning: Arc::clone(&self.warning),
             refusals: self.refusals.clone(),
+            proxies: Arc::clone(&self.proxies),
             assertions: self.assertions.clone(),
         }
     }
 
     /// The answer to a request with these headers, the same for every surface. It reads the clock once, counts, and marks an
-    /// admitted credential as seen. `peer` is where the connection came from; `None` on a Unix socket. If the demand asks for an
+    /// admitted credential as seen. `from` says where the request came from, where that is asked. If the demand asks for an
     /// assertion that is yet to be made, nothing is decided: the request is to be judged anew once that has come, or has not.
     fn answer<'h>(
         &self,
         demand: Result<(Demand, Option<Cow<'_, str>>), DemandError>,
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
-        peer: Option<IpAddr>,
+        from: impl Fn(&TrustedProxies) -> Option<IpAddr>,
         request_id: impl FnOnce() -> Option<&'h str>,
         awaited: Awaited,
     ) -> Result<Response, Minting> {
@@ -166,7 +175,7 @@ impl Gate {
             Err(error) => return Ok(answer::render(self, &self.refuse_without_demand(&error), None)),
         };
         let presented = Presented::from_headers(headers, single_header.as_deref());
-        let mut answer = self.decide(&presented, &demand, peer);
+        let mut answer = self.decide(&presented, &demand, &from);
         let mut assertion = None;
         if let (Answer::Allow(verified), Some(audience)) = (&answer, demand.audience()) {
             assertion = self.assertion(verified, audience, awaited)?;
@@ -180,7 +189,7 @@ impl Gate {
             tracing::debug!(
                 reason = refusal.as_str(),
                 request.id = request_id(),
-                address = peer.map(tracing::field::display),
+                address = from(&self.proxies).map(tracing::field::display),
                 "refused"
             );
         }
@@ -219,7 +228,12 @@ impl Gate {
         }
     }
 
-    fn decide(&self, presented: &Presented<'_>, demand: &Demand, peer: Option<IpAddr>) -> Answer {
+    fn decide(
+        &self,
+        presented: &Presented<'_>,
+        demand: &Demand,
+        from: impl Fn(&TrustedProxies) -> Option<IpAddr>,
+    ) -> Answer {
         if !self.is_ready() {
             return Answer::Refuse(Refusal::Stale);
         }
@@ -235,7 +249,7 @@ impl Gate {
                 Answer::Allow(verified)
             }
             Decision::Refuse(refusal) => {
-                self.report(credential, refusal, peer, now);
+                self.report(credential, refusal, from, now);
                 Answer::Refuse(Refusal::Credential(refusal.reason))
             }
         }
@@ -243,13 +257,20 @@ impl Gate {
 
     /// Leaves an attempt to be recorded. An unknown client id goes the same way as a known one.
     #[cold]
-    fn report(&self, credential: &Credential<'_>, refusal: verify::Refusal, address: Option<IpAddr>, at: Timestamp) {
+    fn report(
+        &self,
+        credential: &Credential<'_>,
+        refusal: verify::Refusal,
+        from: impl Fn(&TrustedProxies) -> Option<IpAddr>,
+        at: Timestamp,
+    ) {
         let Some(refusals) = &self.refusals else { return };
         let who = match (refusal.handle, credential) {
             (Some(handle), _) => Who::Proven(handle),
             (None, Credential::Pair { client_id, .. }) => Who::Claimed(*client_id),
             (None, Credential::UnknownPair { .. } | Credential::Bearer { .. }) => return,
         };
+        let address = from(&self.proxies);
         refusals.add(Attempt { who, reason: refusal.reason, address, at });
     }
 

@@ -25,6 +25,7 @@ pub mod prefactor;
 pub mod propagation;
 #[cfg(test)]
 mod property;
+pub mod proxy;
 pub mod refusal;
 pub mod rekeyer;
 mod repeat;

@@ -246,7 +246,7 @@ impl Server {
         );
         let unrecorded = metrics.refusals_unrecorded.clone();
         let (refusals, recorder) = refusal::recording(store.clone(), Arc::clone(&index), clock.clone(), unrecorded);
-        let gate = gate.reporting_to(refusals).asserting(assertions.clone());
+        let gate = gate.reporting_to(refusals).believing(settings.trusted_proxies.clone()).asserting(assertions.clone());
         let record = recorder.run(background.flusher.clone());
         background.tasks.spawn(RECORDER, unfailing(record));
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages, assertions: assertions.clone() };
@@ -280,6 +280,7 @@ impl Server {
             clock,
             entropy,
             limits: Arc::new(Limits::new(settings.rate_limit, settings.failure_limit)),
+            proxies: settings.trusted_proxies.clone(),
             tracer,
             public_url,
             assertions,

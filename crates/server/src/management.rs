@@ -31,6 +31,7 @@ use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::prefactor;
+use crate::proxy::TrustedProxies;
 use crate::trace::Tracer;
 
 /// What the management listener's handlers share.
@@ -52,6 +53,8 @@ pub struct App {
     pub entropy: Entropy,
     /// How much a caller may ask, and an address may guess.
     pub limits: Arc<Limits>,
+    /// Who is believed about where a request came from.
+    pub proxies: TrustedProxies,
     /// Where spans are left; `None` if no collector is named.
     pub tracer: Option<Tracer>,
     /// The address under which clients reach this server, without a slash at its end; `None` if it was not configured.
@@ -68,10 +71,12 @@ pub struct Peer(pub SocketAddr);
 #[derive(Clone, Copy, Debug)]
 pub struct Encrypted;
 
-/// The address at the other end of the connection: the client's, or that of the proxy before it. What a request says of
-/// where it comes from is not believed.
-pub(crate) fn peer_address(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<Peer>().map(|Peer(address)| address.ip())
+/// Where a request comes from: the other end of the connection, or whom a proxy of ours names there.
+#[derive(Clone, Copy, Debug)]
+struct ClientAddress(IpAddr);
+
+pub(crate) fn client_address(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address)
 }
 
 /// Everything that the management listener serves.
@@ -158,7 +163,7 @@ impl<S: Sync> FromRequestParts<S> for Origin {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(Self {
-            address: peer_address(parts),
+            address: client_address(parts),
             request_id: parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone()),
         })
     }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::Error;
 use crate::caller::Caller;
-use crate::management::{App, access, peer_address};
+use crate::management::{App, access, client_address};
 
 const KEY: HeaderName = HeaderName::from_static("x-auth-key");
 const EMAIL: HeaderName = HeaderName::from_static("x-auth-email");
@@ -54,7 +54,7 @@ impl<'h> Presented<'h> {
                 access::note_caller(&parts.extensions, caller);
                 app.limits.admit(caller, app.clock.boot())?;
             }
-            Err(_wrong) => app.limits.fail(peer_address(parts), app.clock.boot())?,
+            Err(_wrong) => app.limits.fail(client_address(parts), app.clock.boot())?,
         }
         caller
     }

@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use super::answer::{self, Response};
 use super::{Awaited, Gate, Refusal};
 use crate::assertion::{self, Minting};
+use crate::proxy::TrustedProxies;
 
 /// Answers one request that came from `peer`. Method and body do not matter: a proxy asks with the client's own. A request
 /// that needs an assertion which is yet to be made is answered by [`handle_after`].
@@ -64,5 +65,6 @@ fn verify(
 ) -> Result<Response, Minting> {
     let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let request_id = || answer::request_id(headers)?.to_str().ok();
-    gate.answer(Demand::parse(query, &gate.index), fields, peer, request_id, awaited)
+    let from = |proxies: &TrustedProxies| proxies.client_of(peer, headers);
+    gate.answer(Demand::parse(query, &gate.index), fields, from, request_id, awaited)
 }

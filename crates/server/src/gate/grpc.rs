@@ -25,6 +25,7 @@ use self::proto::check_response::HttpResponse;
 use self::proto::value::Kind;
 use super::{Awaited, Gate, Refusal, answer};
 use crate::assertion::{self, Minting};
+use crate::proxy::{FORWARDED_FOR, TrustedProxies};
 
 /// The messages, as they are made of `check.proto`.
 #[rustfmt::skip]
@@ -140,7 +141,10 @@ fn check(
         let id = fields().find(|field| field.key.eq_ignore_ascii_case("x-request-id"))?;
         str::from_utf8(value(id)).ok().filter(|id| answer::is_request_id(id.as_bytes()))
     };
-    let response = gate.answer(demand, values, peer, request_id, awaited)?;
+    let from = |proxies: &TrustedProxies| {
+        proxies.client(peer, fields().filter(|field| field.key.eq_ignore_ascii_case(FORWARDED_FOR)).map(value))
+    };
+    let response = gate.answer(demand, values, from, request_id, awaited)?;
     if response.status() != StatusCode::OK {
         return Ok(denied(response.status(), response.headers(), None));
     }

@@ -15,7 +15,7 @@ use http::{Extensions, HeaderName, HeaderValue, Method};
 
 use tracing::Instrument as _;
 
-use super::{App, Peer};
+use super::{App, ClientAddress, Peer};
 use crate::caller::Caller;
 use crate::connect;
 use crate::trace::Attribute;
@@ -108,7 +108,11 @@ pub(super) async fn accompany(State(app): State<App>, mut request: Request, next
     request.extensions_mut().insert(noted.clone());
     let method = request.method().clone();
     let path = logged_path(request.uri().path());
-    let peer = request.extensions().get::<Peer>().copied();
+    let peer = request.extensions().get::<Peer>().map(|Peer(address)| address.ip());
+    let address = app.proxies.client_of(peer, request.headers());
+    if let Some(address) = address {
+        request.extensions_mut().insert(ClientAddress(address));
+    }
 
     let trace = app.tracer.as_ref().and_then(|tracer| tracer.begin(request.headers()));
     let answer = next.run(request).instrument(tracing::info_span!("request", request.id = %id));
@@ -140,7 +144,7 @@ pub(super) async fn accompany(State(app): State<App>, mut request: Request, next
         caller.kind = caller.map(|caller| caller.kind),
         caller.id = caller.map(|caller| caller.id.as_str()),
         account.id = notes.account.get().map(tracing::field::display),
-        address = peer.map(|Peer(address)| tracing::field::display(address.ip())),
+        address = address.map(tracing::field::display),
         "request"
     );
     if let Some(trace) = trace {

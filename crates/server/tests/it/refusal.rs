@@ -105,3 +105,27 @@ fn a_refused_api_token_is_recorded() {
         assert!(recorded(world, event.seq).await.is_empty());
     });
 }
+
+#[test]
+fn a_proxy_of_ours_says_where_a_refused_attempt_came_from() {
+    on_both(async |world| {
+        let token = world.issue_default().await;
+        let account = format!("account_id={}", world.account);
+        let attempt = async |world: &World, said: &str| {
+            let before = world.audit_end().await;
+            let headers = [
+                ("x-forwarded-for", said),
+                ("cf-access-client-id", &token.client_id),
+                ("cf-access-client-secret", "no"),
+            ];
+            assert_eq!(world.ask(&account, &headers).await.reason, "invalid");
+            recorded(world, before).await.into_iter().map(|(event, ..)| event.address.unwrap()).collect::<Vec<_>>()
+        };
+        // Nobody is believed who is not named.
+        assert_eq!(attempt(world, "198.51.100.1").await, ["192.0.2.7"]);
+        world.proxies = "192.0.2.0/24, 10.0.0.0/8".parse().unwrap();
+        world.restart().await;
+        assert_eq!(attempt(world, "203.0.113.1, 198.51.100.2, 10.0.0.9").await, ["198.51.100.2"]);
+        assert_eq!(attempt(world, "2001:db8::1").await, ["2001:db8::1"]);
+    });
+}

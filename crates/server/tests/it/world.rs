@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use countersign_server::caller::Caller;
 use countersign_server::ops::{NewInstallation, NewManagementToken};
+use countersign_server::proxy::TrustedProxies;
 use countersign_store::AuditFilter;
 use countersign_token::digest::InstallationKey;
 use countersign_token::entropy::Entropy;
@@ -68,6 +69,8 @@ pub(crate) struct World {
     server: Option<Server>,
     /// Whether writers stand still.
     stalled: Arc<AtomicBool>,
+    /// Whom the server believes about where a request came from.
+    pub(crate) proxies: TrustedProxies,
     max_staleness: Duration,
 }
 
@@ -141,6 +144,7 @@ impl World {
             secrets: Secrets::default(),
             server: None,
             stalled: Arc::default(),
+            proxies: TrustedProxies::default(),
             // Tests move the clock by years at once, and few are about staleness.
             max_staleness: Duration::from_secs(1 << 40),
         };

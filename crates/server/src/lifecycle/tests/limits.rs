@@ -197,6 +197,39 @@ async fn whoever_guesses_waits_and_whoever_knows_does_not() {
 }
 
 #[tokio::test]
+async fn behind_a_proxy_of_ours_each_client_guesses_alone() {
+    let (mut home, _) = Home::new().await;
+    home.settings.failure_limit = NonZeroU32::new(2);
+    home.settings.trusted_proxies = "127.0.0.0/8, 10.0.0.0/8".parse().unwrap();
+    let serving = home.serve().await;
+    let guess = async |said: &str| {
+        let headers = format!("Authorization: Bearer {}\r\nX-Forwarded-For: {said}", "x".repeat(40));
+        ask(&serving, "/user/tokens/verify", &headers).await.0
+    };
+    assert_eq!(guess("198.51.100.1").await, 401);
+    assert_eq!(
+        guess("203.0.113.7, 198.51.100.1, 10.0.0.1").await,
+        401,
+        "what stands before it is the client's own word"
+    );
+    assert_eq!(guess("203.0.113.8, 198.51.100.1").await, 429);
+    assert_eq!(guess("198.51.100.2").await, 401);
+    serving.end().await.unwrap();
+
+    // Whoever is not named is not believed.
+    home.settings.trusted_proxies = "10.0.0.0/8, unix".parse().unwrap();
+    let serving = home.serve().await;
+    let guess = async |said: &str| {
+        let headers = format!("Authorization: Bearer {}\r\nX-Forwarded-For: {said}", "x".repeat(40));
+        ask(&serving, "/user/tokens/verify", &headers).await.0
+    };
+    for (number, expected) in [(1, 401), (2, 401), (3, 429)] {
+        assert_eq!(guess(&format!("198.51.100.{number}")).await, expected);
+    }
+    serving.end().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_caller_has_a_number_of_requests() {
     let (mut home, made) = Home::new().await;
     home.settings.rate_limit = NonZeroU32::new(3);

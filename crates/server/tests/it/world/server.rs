@@ -198,13 +198,14 @@ impl World {
             clock,
             entropy: Entropy::seeded(5),
             limits: Arc::default(),
+            proxies: self.proxies.clone(),
             tracer: None,
             public_url: None,
             assertions: assertions.clone(),
         };
         self.server = Some(Server {
             router: management::router(app.clone()),
-            gate: gate.reporting_to(refusals).asserting(assertions),
+            gate: gate.reporting_to(refusals).believing(self.proxies.clone()).asserting(assertions),
             recorder: Mutex::new(recorder),
             app,
             flusher: (stop_flusher, flushing),
