@@ -91,7 +91,9 @@ fn queries_are_percent_decoded() {
 #[test]
 fn an_audience_is_kept_as_it_stands() {
     let index = index();
-    let audience = |value: &str| Demand::parse(&format!("account_id={ACCOUNT}&aud={value}"), &index);
+    let demand = |value: &str| {
+        Demand::parse(&format!("account_id={ACCOUNT}&aud={value}"), &index).map(|(demand, _header)| demand)
+    };
     let hex = "f".repeat(64);
     for (value, expected) in [
         (hex.as_str(), hex.as_str()),
@@ -99,11 +101,11 @@ fn an_audience_is_kept_as_it_stands() {
         ("a%2Bb", "a+b"),
         (&"a".repeat(128), &"a".repeat(128)),
     ] {
-        assert_eq!(audience(value).unwrap().0.audience(), Some(expected));
+        assert_eq!(demand(value).unwrap().audience(), Some(expected));
     }
     assert_eq!(Demand::parse(&format!("account_id={ACCOUNT}"), &index).unwrap().0.audience(), None);
     for value in ["", "a+b", "a%00", "%22", "%5c", "%C3%BC", "%7f", &"a".repeat(129)] {
-        assert_eq!(audience(value).map(|_| ()), Err(DemandError::Audience), "{value}");
+        assert_eq!(demand(value).map(|_| ()), Err(DemandError::Audience), "{value}");
     }
     refused(&format!("account_id={ACCOUNT}&aud=a&aud=a"), DemandError::Repeated("aud"));
     refused("aud=a", DemandError::Missing);
