@@ -194,7 +194,8 @@ async fn every_order_is_total(world: World) {
     let ids = sorted(&tokens, &BY_ID);
     for (after, offset, limit) in [(None, 0, 7), (None, 5, 50), (Some(4), 0, 3), (Some(4), 2, 3), (Some(22), 0, 3)] {
         let skipped = after.map_or(0, |after| after + 1) + offset;
-        let (after, page) = (after.map(|after| &ids[after]), Page { offset: offset as u64, limit: limit as u32 });
+        let (after, page) =
+            (after.map(|after| &ids[after]), Page { offset: offset as u64, limit: u32::try_from(limit).unwrap() });
         let listed = store.list_api_tokens_after(&account, after, page).await.unwrap();
         let found: Vec<_> = listed.rows.into_iter().map(|token| token.id).collect();
         assert_eq!(found, ids.iter().skip(skipped).take(limit).copied().collect::<Vec<_>>(), "{after:?} {page:?}");
@@ -203,7 +204,8 @@ async fn every_order_is_total(world: World) {
     for (after, step, count) in [(None, 5, 9), (None, 23, 1), (None, 24, 1), (Some(7), 4, 9), (None, 3, 2)] {
         let skipped = after.map_or(0, |after| after + 1);
         let marks: Vec<_> = ids.iter().skip(skipped + step - 1).step_by(step).take(count).copied().collect();
-        let (after, step, count) = (after.map(|after| &ids[after]), step as u32, count as u32);
+        let [step, count] = [step, count].map(|number| u32::try_from(number).unwrap());
+        let after = after.map(|after| &ids[after]);
         assert_eq!(store.mark_api_tokens(&account, after, step, count).await.unwrap(), marks, "{step} {count}");
     }
     let nobody = AccountId::generate(&world.entropy);

@@ -66,7 +66,8 @@ async fn pages_by_key_and_by_number_agree(world: World) {
     {
         let skipped = after.map_or(0, |after| after + 1);
         let marks: Vec<_> = expected.iter().skip(skipped + step - 1).step_by(step).take(count).copied().collect();
-        let (after, step, count) = (after.map(|after| &expected[after]), step as u32, count as u32);
+        let [step, count] = [step, count].map(|number| u32::try_from(number).unwrap());
+        let after = after.map(|after| &expected[after]);
         assert_eq!(store.mark_service_tokens(&owner, after, step, count).await.unwrap(), marks, "{step} {count}");
     }
     assert!(store.mark_service_tokens(&world.owner(), None, 1, 9).await.unwrap().is_empty());
