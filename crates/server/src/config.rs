@@ -500,7 +500,11 @@ mod tests {
             assert_eq!(check(text).unwrap(), (Some(issuer.to_owned()), secs), "{text}");
         };
         good("public_url = 'https://a.example/'", "https://a.example", 86400);
-        good("public_url = 'https://a.example'\nassertion_issuer = 'https://b.example/c/'", "https://b.example/c", 86400);
+        good(
+            "public_url = 'https://a.example'\nassertion_issuer = 'https://b.example/c/'",
+            "https://b.example/c",
+            86400,
+        );
         good("assertion_issuer = 'http://b'\nassertion_lifetime = '60s'", "http://b", 60);
         good("assertion_issuer = 'http://b'\nassertion_lifetime = '144h'", "http://b", 518_400);
         for bad in [

@@ -179,7 +179,9 @@ pub enum DemandError {
     #[error("the parameter {0} is repeated")]
     Repeated(&'static str),
     /// A parameter that doesn't exist: a slip must not widen a demand.
-    #[error("the URL has a parameter that is none of account_id, zone_id, environment_id, service_token_id, header, aud")]
+    #[error(
+        "the URL has a parameter that is none of account_id, zone_id, environment_id, service_token_id, header, aud"
+    )]
     Unknown,
     /// A percent sign without two hexadecimal digits, or what they stand for is no UTF-8.
     #[error("the query is not well encoded")]

@@ -159,7 +159,8 @@ impl Fields {
     /// A whole number, which some clients write with a fraction of zero.
     fn whole_number(&self, field: Field, range: &RangeInclusive<u32>) -> Result<Option<u32>, Invalid> {
         let given = self.given(field, |value| {
-            let problem = || field.invalid(&format!("must be a whole number from {} to {}", range.start(), range.end()));
+            let problem =
+                || field.invalid(&format!("must be a whole number from {} to {}", range.start(), range.end()));
             let whole = value.as_f64().filter(|number| number.fract() == 0.0).ok_or_else(problem)?;
             format!("{whole}").parse::<u32>().ok().filter(|number| range.contains(number)).ok_or_else(problem)
         })?;
