@@ -1,5 +1,6 @@
 """What any proxy in front of a live gate must do: who gets through with which headers, and that nobody else does."""
 
+import base64
 import contextlib
 import datetime
 import http.client
@@ -274,6 +275,25 @@ class Admission:
             seen = self.api("GET", f"/{token['id']}").get("last_seen_at")
         self.assertIsNotNone(seen)
         self.assertGreaterEqual(datetime.datetime.fromisoformat(seen.replace("Z", "+00:00")), began)
+
+
+class Assertion:
+    """What the gate says, signed, where the demand names an audience."""
+
+    def test_an_assertion_for_the_audience_of_the_demand(self):
+        token = self.create()
+        demand = f"{self.account_id}&aud=application"
+        with contextlib.closing(self.proxy_class(self.gate(), self.application.address, demand)) as proxy:
+            client = Client(proxy.port)
+            self.addCleanup(client.close)
+            spoofed = ("Cf-Access-Jwt-Assertion", "e30.e30.e30")
+            answer = client.request([*credentials(token), spoofed])
+            self.assertEqual(answer.status, 200)
+            [assertion] = answer.seen()["cf-access-jwt-assertion"]
+            payload = assertion.split(".")[1]
+            claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            self.assertEqual((claims["aud"], claims["common_name"]), (["application"], token["client_id"]))
+            self.assertEqual(client.request([spoofed]).status, 401)
 
 
 class Refusal:

@@ -34,8 +34,9 @@ def credentials(pair):
 class Client:
     """One connection, kept open; a request can carry the same header twice."""
 
-    def __init__(self, port, address="127.0.0.1"):
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE, source_address=(address, 0))
+    def __init__(self, port, address=None):
+        source = (address, 0) if address else None
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE, source_address=source)
 
     def request(self, headers=(), method="GET", path="/", body=None):
         self._connection.putrequest(method, path)

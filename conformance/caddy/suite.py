@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import behind
-from behind import Admission, Behind, GateDown, Refusal, UnderLoad
+from behind import Admission, Assertion, Behind, GateDown, Refusal, UnderLoad
 from proxy import Caddy
 
 
@@ -14,7 +14,7 @@ class BehindCaddy(Behind):
     proxy_class = Caddy
 
 
-class OverTcp(Admission, Refusal, UnderLoad, GateDown, BehindCaddy):
+class OverTcp(Admission, Assertion, Refusal, UnderLoad, GateDown, BehindCaddy):
     pass
 
 

@@ -10,7 +10,7 @@ import grpc
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import behind
-from behind import Admission, Behind, GateDown, Refusal, UnderLoad
+from behind import Admission, Assertion, Behind, GateDown, Refusal, UnderLoad
 from proxy import Envoy, EnvoyByGrpc, TellingAll, routed, socket_address, to_http2
 from traffic import GrpcStandIn, GrpcTraffic, Http2
 from wire import PATIENCE, credentials
@@ -25,7 +25,7 @@ class BehindEnvoy(Behind):
         return socket_address(super().gate())
 
 
-class OverTcp(Admission, Refusal, UnderLoad, GateDown, Http2, BehindEnvoy):
+class OverTcp(Admission, Assertion, Refusal, UnderLoad, GateDown, Http2, BehindEnvoy):
     pass
 
 

@@ -8,7 +8,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import behind
-from behind import Admission, Behind, GateDown, Refusal, UnderLoad
+from behind import Admission, Assertion, Behind, GateDown, Refusal, UnderLoad
 from proxy import LUA, Haproxy
 from wire import Client, credentials
 
@@ -17,7 +17,7 @@ class BehindHaproxy(Behind):
     proxy_class = Haproxy
 
 
-class OverTcp(Admission, Refusal, UnderLoad, GateDown, BehindHaproxy):
+class OverTcp(Admission, Assertion, Refusal, UnderLoad, GateDown, BehindHaproxy):
     def test_a_script_that_fails_admits_nobody(self):
         token = self.create()
         reached = self.application.reached

@@ -8,7 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import behind
 import live
-from behind import Admission, Behind, GateDown, Refusal, UnderLoad
+from behind import Admission, Assertion, Behind, GateDown, Refusal, UnderLoad
 from proxy import Certificates, Nginx
 from wire import Client, credentials
 
@@ -17,7 +17,7 @@ class BehindNginx(Behind):
     proxy_class = Nginx
 
 
-class OverTcp(Admission, Refusal, UnderLoad, GateDown, BehindNginx):
+class OverTcp(Admission, Assertion, Refusal, UnderLoad, GateDown, BehindNginx):
     def test_the_gates_own_location_is_out_of_reach(self):
         token = self.create()
         self.assertEqual(self.ask(token, path=f"/countersign?account_id={self.account_id}").status, 404)

@@ -7,7 +7,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import behind
-from behind import Admission, Behind, GateDown, Refusal, UnderLoad
+from behind import Admission, Assertion, Behind, GateDown, Refusal, UnderLoad
 from proxy import Traefik
 from wire import PATIENCE
 
@@ -18,7 +18,7 @@ class BehindTraefik(Behind):
     retry_after = None
 
 
-class OverTcp(Admission, Refusal, UnderLoad, GateDown, BehindTraefik):
+class OverTcp(Admission, Assertion, Refusal, UnderLoad, GateDown, BehindTraefik):
     pass
 
 

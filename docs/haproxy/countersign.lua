@@ -9,7 +9,7 @@ local ASKED = { "cf-access-client-id", "cf-access-client-secret", "authorization
 local TOLD = {
   "countersign-kind", "countersign-token-id", "countersign-token-name", "countersign-client-id",
   "countersign-account-id", "countersign-zone-id", "countersign-environment-id", "countersign-reason",
-  "www-authenticate",
+  "www-authenticate", "cf-access-jwt-assertion",
 }
 
 -- `gate` is where HAProxy's own way to the gate begins; `demand` is what the gate is asked: /verify?account_id=…

@@ -2,7 +2,7 @@
 //! proxy's word.
 //!
 //! The gate asks [`Assertions`]. What was made before is found in memory; everything else the [`Minter`] makes, off the
-//! gate's threads, since a signature takes a hundred times as long as a verification. [`key`] has the keys, and
+//! gate's threads, since a signature takes a hundred times as long as a verification. `key` has the keys, and
 //! [`keeper`] sees that there always are some.
 
 mod cache;

@@ -396,7 +396,7 @@ mod tests {
         for limit in [1, 50, 100, 1000] {
             let world = World::new(0..5000);
             for offset in (0..5000).step_by(limit) {
-                assert_eq!(world.look(offset, limit as u32), 0, "{offset} by {limit}");
+                assert_eq!(world.look(offset, u32::try_from(limit).unwrap()), 0, "{offset} by {limit}");
             }
             assert_eq!(world.walks.get(), 0);
             let left = world.ends.state().len;
