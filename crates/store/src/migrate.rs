@@ -61,10 +61,10 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0007_assertion_keys.sql"),
     },
     Migration {
-        version: 10,
+        version: 8,
         name: "passing_over",
-        sqlite: include_str!("../migrations/sqlite/0010_passing_over.sql"),
-        postgres: include_str!("../migrations/postgres/0010_passing_over.sql"),
+        sqlite: include_str!("../migrations/sqlite/0008_passing_over.sql"),
+        postgres: include_str!("../migrations/postgres/0008_passing_over.sql"),
     },
 ];
 
