@@ -10,6 +10,8 @@ use countersign_token::index::{Index, SeenMark};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::ticks::Ticks;
+
 /// Marks reach the store within 5 s; one is left for the write itself. Where every token is in use all the time, a shorter
 /// time would mean more writes and nothing else.
 const EVERY: Duration = Duration::from_secs(4);
@@ -38,13 +40,9 @@ impl Flusher {
 
     /// Writes marks until `stop`, and what is left once more then.
     pub async fn run(self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = tick.tick() => self.flush().await,
-            }
+        let mut ticks = Ticks::every(EVERY, stop);
+        while ticks.next().await {
+            self.flush().await;
         }
         self.flush().await;
     }

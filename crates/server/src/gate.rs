@@ -1,7 +1,7 @@
 //! The gate: where reverse proxies ask whether a presented credential is good.
 //!
-//! Here are only the decision and its words. [`forward_auth`] is the HTTP surface, [`grpc`] Envoy's, [`listener`] their sockets. Nothing in
-//! here knows the store: every answer comes from the index in memory.
+//! Here are only the decision and its words. [`forward_auth`] is the HTTP surface, [`grpc`] Envoy's, [`listener`] their
+//! sockets. Nothing in here knows the store: every answer comes from the index in memory.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
