@@ -45,6 +45,8 @@ KEY = re.compile("[!#-~]([ -~]{0,62}[!#-~])?")
 EXISTING = {
     ("/client/v4/", "account_id"): LIVE.account_id,
     ("/client/v4/", "zone_id"): LIVE.zone_id,
+    ("/admin/v1/", "account_id"): LIVE.account_id,
+    ("/admin/v1/", "zone_id"): LIVE.zone_id,
     ("/api/v1/", "account_id"): LIVE.account_pfid,
     ("/api/v1/", "admin_user_id"): LIVE.user_pfid,
 }
@@ -60,7 +62,9 @@ def is_well_formed(value):
 def pool(path, name):
     """The ids that are good for this name in this path."""
     if name == "id":
-        return made[path.partition("/{id}")[0]]
+        # What our own API shows was made in the Cloudflare dialect.
+        made_by = path.replace("/admin/v1/", "/client/v4/").replace("}/service_tokens", "}/access/service_tokens")
+        return made[made_by.partition("/{id}")[0]]
     return made["/invite" if name == "token" else "/api/v1/" + name.removesuffix("_id")]
 
 
@@ -191,6 +195,9 @@ def filter_failure(context, failure, case, response):
 
 def blamed(answer):
     """The members of the body that an answer finds wrong, by their paths; numbers of a list's items are left out."""
+    if "code" in answer and "detail" in answer:
+        yield answer.get("pointer", "").removeprefix("/")
+        return
     if "success" in answer:
         for error in answer["errors"]:
             pointer = error.get("source", {}).get("pointer", "").removeprefix("/")

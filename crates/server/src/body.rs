@@ -9,8 +9,12 @@ use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use http::request::Parts;
 use http::{HeaderValue, Version, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+
+use crate::invalid::Invalid;
 
 /// 1 MiB.
 const LEN_MAX: usize = 1 << 20;
@@ -35,6 +39,47 @@ pub(crate) enum Unread {
     TooSlow,
     /// It ended before its announced length.
     CutShort,
+}
+
+/// Why nothing can be made of a body.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// It is longer than 1 MiB.
+    TooLarge,
+    /// It did not arrive in time.
+    TooSlow,
+    /// It is not what it should be.
+    Invalid(Invalid),
+    /// Nobody has read it, which is a bug.
+    Unread,
+}
+
+impl From<Invalid> for Unusable {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+/// A request's body.
+pub(crate) fn arrived(parts: &Parts) -> Result<&[u8], Unusable> {
+    match parts.extensions.get::<Arrived>() {
+        Some(Arrived(Ok(body))) => Ok(body),
+        Some(Arrived(Err(Unread::TooLarge))) => Err(Unusable::TooLarge),
+        Some(Arrived(Err(Unread::TooSlow))) => Err(Unusable::TooSlow),
+        Some(Arrived(Err(Unread::CutShort))) => Err(Invalid::new("the body ended before its announced length").into()),
+        // The listener's layer puts it there.
+        None => Err(Unusable::Unread),
+    }
+}
+
+/// A body that must be a JSON object. The content type is not asked for: some clients send none.
+pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Invalid> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(Invalid::new("the body must be a JSON object")),
+        // The parser's words name a line and a column, and never quote the body.
+        Err(error) => Err(Invalid::new(format!("the body is not JSON: {error}"))),
+    }
 }
 
 /// Reads the body, and ends a connection whose body could not be read.

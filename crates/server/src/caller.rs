@@ -127,6 +127,23 @@ pub enum Place {
     Zone(countersign_token::id::ZoneId),
 }
 
+impl Place {
+    /// The place that the ids in a path name, given the path's segments by their names; `None` if it names none.
+    pub(crate) fn named<'s>(segment: impl Fn(&str) -> Option<&'s str>) -> Result<Option<Self>, MalformedId> {
+        if let Some(account) = segment("account_id") {
+            return account.parse().map(|id| Some(Self::Account(id))).map_err(|_| MalformedId);
+        }
+        if let Some(zone) = segment("zone_id") {
+            return zone.parse().map(|id| Some(Self::Zone(id))).map_err(|_| MalformedId);
+        }
+        Ok(None)
+    }
+}
+
+/// An id in a path that can be nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MalformedId;
+
 /// Where a request came from, for the audit log.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {

@@ -13,7 +13,6 @@ mod keys;
 pub(crate) mod openapi;
 mod path;
 mod query;
-mod route;
 mod service_tokens;
 
 use axum::Router;
@@ -22,8 +21,8 @@ use axum::response::{IntoResponse as _, Response};
 use http::Method;
 
 pub use self::error::Error;
-use self::route::routes;
 use crate::management::App;
+use crate::route::routes;
 
 /// Where the dialect's documents put it.
 const PREFIX: &str = "/client/v4";

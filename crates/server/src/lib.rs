@@ -1,10 +1,12 @@
 //! Everything of Countersign that listens: the management dialects and the operations behind them, and the gate.
 //!
-//! [`ops`] is the only writer of credentials. A dialect ([`cloudflare`], [`prefactor`]) turns wire types into domain types, calls one
+//! [`ops`] is the only writer of credentials. A dialect ([`cloudflare`], [`prefactor`], and our own, [`admin`]) turns wire types into domain types, calls one
 //! operation, and renders its own envelope. The [`gate`] reads the index in memory and never the store. [`follower`] is
 //! the one way in which this node learns of a change, its own changes included.
 
+pub mod admin;
 pub mod assertion;
+mod authentication;
 mod body;
 pub mod caller;
 pub mod census;
@@ -15,6 +17,7 @@ mod fault;
 pub mod flusher;
 pub mod follower;
 pub mod gate;
+mod invalid;
 pub mod lifecycle;
 pub mod limit;
 pub mod management;
@@ -26,9 +29,11 @@ pub mod propagation;
 #[cfg(test)]
 mod property;
 pub mod proxy;
+mod query;
 pub mod refusal;
 pub mod rekeyer;
 mod repeat;
+mod route;
 pub mod sweeper;
 mod throttle;
 mod ticks;

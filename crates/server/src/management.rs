@@ -21,6 +21,7 @@ use http::{HeaderValue, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::access::{Api, RequestId};
+use crate::admin;
 use crate::assertion::{self, Assertions};
 use crate::body;
 use crate::caller::Origin;
@@ -102,6 +103,10 @@ pub fn router(app: App) -> Router {
         .layer(note(Api::Prefactor))
         .layer(middleware::from_fn(body::arrive))
         .layer(catch(|| prefactor::Error::Internal.into_response()));
+    let admin = admin::router(app.clone())
+        .layer(note(Api::Admin))
+        .layer(middleware::from_fn(body::arrive))
+        .layer(catch(|| admin::Error::Internal.into_response()));
     cloudflare::router(app.clone())
         .layer(note(Api::Cloudflare))
         .merge(connect::router(app.clone()).layer(note(Api::Page)))
@@ -109,6 +114,7 @@ pub fn router(app: App) -> Router {
         .layer(middleware::from_fn(body::arrive))
         .layer(catch(|| cloudflare::Error::Internal.into_response()))
         .nest_service(prefactor::PREFIX, prefactor)
+        .nest_service(admin::PREFIX, admin)
         .layer(middleware::from_fn_with_state(app, access::accompany))
 }
 
@@ -158,13 +164,19 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) {
     tracing::error!(panic = words, "a handler panicked");
 }
 
+impl Origin {
+    pub(crate) fn of(parts: &Parts) -> Self {
+        Self {
+            address: client_address(parts),
+            request_id: parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone()),
+        }
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Origin {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self {
-            address: client_address(parts),
-            request_id: parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone()),
-        })
+        Ok(Self::of(parts))
     }
 }

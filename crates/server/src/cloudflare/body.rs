@@ -10,8 +10,8 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::Error;
-use super::error::Invalid;
-use crate::body::{Arrived, Unread};
+use crate::body;
+use crate::invalid::Invalid;
 use crate::ops::AssertionKeys;
 
 /// A body that must be a JSON object. The content type is not asked for: some clients send none.
@@ -26,7 +26,7 @@ impl<S: Sync> FromRequestParts<S> for Fields {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parse(arrived(parts)?)
+        Ok(Self(body::object(body::arrived(parts)?)?))
     }
 }
 
@@ -34,36 +34,12 @@ impl<S: Sync> FromRequestParts<S> for OptionalFields {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let body = arrived(parts)?;
+        let body = body::arrived(parts)?;
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Fields::none()));
         }
-        Ok(Self(parse(body)?))
+        Ok(Self(Fields(body::object(body)?)))
     }
-}
-
-fn arrived(parts: &Parts) -> Result<&[u8], Error> {
-    match parts.extensions.get::<Arrived>() {
-        Some(Arrived(Ok(body))) => Ok(body),
-        Some(Arrived(Err(Unread::TooLarge))) => Err(Error::TooLarge),
-        Some(Arrived(Err(Unread::TooSlow))) => Err(Error::TooSlow),
-        Some(Arrived(Err(Unread::CutShort))) => Err(invalid(None, "the body ended before its announced length").into()),
-        // The listener's layer puts it there.
-        None => Err(Error::Internal),
-    }
-}
-
-fn parse(body: &[u8]) -> Result<Fields, Error> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => Ok(Fields(fields)),
-        Ok(_) => Err(invalid(None, "the body must be a JSON object").into()),
-        // The parser's words name a line and a column, and never quote the body.
-        Err(error) => Err(invalid(None, &format!("the body is not JSON: {error}")).into()),
-    }
-}
-
-fn invalid(pointer: Option<&'static str>, detail: &str) -> Invalid {
-    Invalid { detail: detail.to_owned(), pointer }
 }
 
 /// A field of the body: its name and its pointer.
@@ -186,8 +162,8 @@ mod tests {
         /// Whatever the body, and whatever is asked of it.
         #[test]
         fn what_is_read_can_be_read_again(bytes in crate::property::bytes()) {
-            if let Ok(Fields(members)) = parse(&bytes) {
-                let Fields(again) = parse(json!(members).to_string().as_bytes()).unwrap();
+            if let Ok(members) = body::object(&bytes) {
+                let again = body::object(json!(members).to_string().as_bytes()).unwrap();
                 // Numbers with a fraction may lose their last digit on the way; no field is one.
                 prop_assert!(again.keys().eq(members.keys()));
             }

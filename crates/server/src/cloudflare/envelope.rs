@@ -6,8 +6,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::query::Paging;
 use crate::propagation::Propagation;
+use crate::query::Paging;
 
 #[derive(Serialize)]
 struct Envelope<'a, T> {

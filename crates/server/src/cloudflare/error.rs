@@ -5,7 +5,10 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
 use super::envelope::{self, ErrorLine};
+use crate::authentication::Refused;
+use crate::body::Unusable;
 use crate::fault::Fault;
+use crate::invalid::Invalid;
 use crate::limit::Exceeded;
 use crate::ops;
 
@@ -58,24 +61,35 @@ pub enum Error {
     Unavailable,
 }
 
-/// What is wrong with a body or a query.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Invalid {
-    /// What is wrong, with the field's name.
-    pub detail: String,
-    /// The field as a JSON pointer into the body, where it is one.
-    pub pointer: Option<&'static str>,
-}
-
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         Self::Invalid(invalid)
     }
 }
 
-impl From<Exceeded> for Error {
-    fn from(exceeded: Exceeded) -> Self {
-        Self::Exceeded(exceeded)
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NoCredentials => Self::NoCredentials,
+            Refused::MalformedAuthorization => Self::MalformedAuthorization,
+            Refused::MalformedKey => Self::MalformedKey,
+            Refused::MalformedEmail => Self::MalformedEmail,
+            Refused::UnknownKey => Self::UnknownKey,
+            Refused::UnknownBearer => Self::UnknownBearer,
+            Refused::Exceeded(exceeded) => Self::Exceeded(exceeded),
+            Refused::Stale => Self::Unavailable,
+        }
+    }
+}
+
+impl From<Unusable> for Error {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::TooLarge => Self::TooLarge,
+            Unusable::TooSlow => Self::TooSlow,
+            Unusable::Invalid(invalid) => Self::Invalid(invalid),
+            Unusable::Unread => Self::Internal,
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::Error;
-use super::authentication::Presented;
 use super::body::Fields;
-use super::error::Invalid;
+use crate::authentication::Presented;
 use crate::caller::{Permit, Write};
+use crate::invalid::Invalid;
 use crate::ops::{IdempotencyKey, Intent};
 use crate::repeat;
 

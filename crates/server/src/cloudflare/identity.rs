@@ -12,11 +12,11 @@ use serde::Serialize;
 use super::Error;
 use super::authentication::VerifiedBearer;
 use super::envelope::{self, Message};
-use super::error::Invalid;
 use super::path::Scope;
-use super::query::Query;
 use crate::caller::{Caller, Place};
+use crate::invalid::Invalid;
 use crate::management::App;
+use crate::query::Query;
 
 #[derive(Serialize)]
 struct AccountWire<'a> {

@@ -4,14 +4,14 @@ mod schema;
 
 use serde_json::{Map, Value, json};
 
-use super::error::Invalid;
-use super::query::PER_PAGE_MAX;
-use super::route::Route;
 use super::{Error, PREFIX, ROUTES};
+use crate::invalid::Invalid;
 use crate::limit;
 use crate::management::openapi::{
     Part, UNAUTHENTICATED, changed, idempotency_key, json_response, nullable, object, with, with_retry_after,
 };
+use crate::query::PER_PAGE_MAX;
+use crate::route::Route;
 
 /// What an operation takes besides the ids in its path.
 #[derive(Clone, Copy, PartialEq, Eq)]

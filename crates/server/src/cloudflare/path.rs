@@ -5,11 +5,11 @@ use std::convert::Infallible;
 
 use axum::RequestExt as _;
 use axum::extract::{FromRequestParts, OriginalUri, Path, Request};
-use countersign_token::id::{AccountId, ServiceTokenId, ZoneId};
+use countersign_token::id::ServiceTokenId;
 use http::request::Parts;
 
 use super::Error;
-use crate::caller::{Caller, Permit, Place, Right};
+use crate::caller::{Caller, MalformedId, Permit, Place, Right};
 use crate::management::{App, access};
 
 /// The account or the zone that a path names, well-formed. Whether it exists is nobody's business who lacks the right.
@@ -18,26 +18,18 @@ pub(super) struct Scope(pub(super) Place);
 
 type Segments = Path<HashMap<String, String>>;
 
-async fn place(parts: &mut Parts) -> Option<Option<Place>> {
+async fn place(parts: &mut Parts) -> Option<Place> {
     let Path(segments) = Segments::from_request_parts(parts, &()).await.ok()?;
-    if let Some(account) = segments.get("account_id") {
-        return Some(Some(Place::Account(account.parse::<AccountId>().ok()?)));
-    }
-    if let Some(zone) = segments.get("zone_id") {
-        return Some(Some(Place::Zone(zone.parse::<ZoneId>().ok()?)));
-    }
-    Some(None)
+    Place::named(|name| segments.get(name).map(String::as_str)).ok().flatten()
 }
 
 /// Whether the ids in a request's path are well-formed.
 pub(super) async fn check_shape(mut request: Request) -> Result<(), ()> {
     let Ok(Path(segments)) = request.extract_parts::<Segments>().await else { return Err(()) };
-    let well_formed = segments.iter().all(|(name, value)| match name.as_str() {
-        "account_id" => value.parse::<AccountId>().is_ok(),
-        "zone_id" => value.parse::<ZoneId>().is_ok(),
-        _ => true,
-    });
-    if well_formed { Ok(()) } else { Err(()) }
+    match Place::named(|name| segments.get(name).map(String::as_str)) {
+        Ok(_) => Ok(()),
+        Err(MalformedId) => Err(()),
+    }
 }
 
 impl FromRequestParts<App> for Scope {
@@ -45,8 +37,8 @@ impl FromRequestParts<App> for Scope {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Error> {
         match place(parts).await {
-            Some(Some(place)) => Ok(Self(place)),
-            Some(None) | None => {
+            Some(place) => Ok(Self(place)),
+            None => {
                 let OriginalUri(uri) = original_uri(parts).await;
                 Err(Error::NoRoute { path: uri.path().to_owned() })
             }

@@ -13,10 +13,10 @@ use super::body::{Fields, Given, NAME, OptionalFields};
 use super::envelope;
 use super::idempotency::{Deed, Repeatable};
 use super::path::TokenId;
-use super::query::Query;
 use crate::caller::{Origin, Permit, Read, Write};
 use crate::management::App;
 use crate::ops::{Changed, CreateServiceToken, Issued, ListServiceTokens, Outcome, Reply};
+use crate::query::Query;
 use crate::repeat;
 
 /// A service token as the dialect writes it. A field that has no value is left out: some clients fail on `null` or `""`.

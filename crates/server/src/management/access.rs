@@ -39,6 +39,8 @@ pub enum Api {
     Cloudflare,
     /// The Prefactor dialect.
     Prefactor,
+    /// Our own API.
+    Admin,
     /// The pages for people.
     Page,
     /// Health, metrics, the OpenAPI document.
@@ -46,13 +48,14 @@ pub enum Api {
 }
 
 impl Api {
-    pub(crate) const ALL: [Self; 4] = [Self::Cloudflare, Self::Prefactor, Self::Page, Self::Own];
+    pub(crate) const ALL: [Self; 5] = [Self::Cloudflare, Self::Prefactor, Self::Admin, Self::Page, Self::Own];
 
     /// Its name in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cloudflare => "cloudflare",
             Self::Prefactor => "prefactor",
+            Self::Admin => "admin",
             Self::Page => "page",
             Self::Own => "own",
         }

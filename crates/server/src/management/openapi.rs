@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::{cloudflare, prefactor};
+use crate::{admin, cloudflare, prefactor};
 
 /// Where the document is.
 pub(super) const PATH: &str = "/openapi.json";
@@ -79,6 +79,7 @@ fn document() -> Value {
     let mut whole = own::part();
     whole.add(cloudflare::openapi::part());
     whole.add(prefactor::openapi::part());
+    whole.add(admin::openapi::part());
     whole.document("Countersign", DESCRIPTION)
 }
 

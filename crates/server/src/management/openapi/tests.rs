@@ -46,7 +46,7 @@ fn operations_have_names_of_their_own_and_say_what_can_go_wrong() {
 
 #[test]
 fn the_parts_share_no_name() {
-    let parts = [own::part(), cloudflare::openapi::part(), prefactor::openapi::part()];
+    let parts = [own::part(), cloudflare::openapi::part(), prefactor::openapi::part(), admin::openapi::part()];
     let mut names = BTreeSet::new();
     for part in &parts {
         for names_of_part in [&part.paths, &part.responses, &part.schemas, &part.security_schemes] {

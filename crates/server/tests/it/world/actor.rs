@@ -46,6 +46,35 @@ impl<'w> Actor<'w> {
         self
     }
 
+    /// Calls our own API, whose answers are JSON alone or a problem: its status, its headers, its body.
+    pub(crate) async fn admin(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Body>,
+    ) -> (u16, http::HeaderMap, Value) {
+        let request = format!("{method} {path}");
+        let uri = format!("/admin/v1{path}");
+        let raw = Request::builder().method(method).uri(uri).body(body.into()).unwrap();
+        let (status, headers, body) = self.clone().at_root().send_raw(raw).await;
+        let text = String::from_utf8(body).unwrap();
+        self.world.secrets.assert_absent_from(&text, &request);
+        let json: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{request}: {error}: {text}"));
+        let expected = if status.is_success() { "application/json" } else { "application/problem+json" };
+        assert_eq!(
+            (&headers["content-type"], &headers["cache-control"]),
+            (&expected.parse().unwrap(), &"no-store".parse().unwrap()),
+            "{request} {text}"
+        );
+        assert!(headers.contains_key("x-request-id"), "{request} {text}");
+        if !status.is_success() {
+            assert_eq!(json["status"], status.as_u16(), "{request} {text}");
+            assert_eq!(json["title"], status.canonical_reason().unwrap(), "{request} {text}");
+            assert_eq!(json["type"], "about:blank", "{request} {text}");
+        }
+        (status.as_u16(), headers, json)
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, Body::empty()).await
     }

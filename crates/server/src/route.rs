@@ -1,4 +1,4 @@
-//! One route of the dialect.
+//! One route of the management API, where its table says which handler answers it.
 
 use axum::routing::MethodRouter;
 
@@ -6,20 +6,20 @@ use crate::management::App;
 
 /// What calls an operation, and what does it.
 #[derive(Debug)]
-pub(super) struct Route {
-    pub(super) method: &'static str,
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
     /// Below the prefix; ids in it stand in braces, by their names.
-    pub(super) path: &'static str,
-    /// What the dialect's description calls it.
-    pub(super) name: &'static str,
-    pub(super) handler: fn() -> MethodRouter<App>,
+    pub(crate) path: &'static str,
+    /// What the description of the API calls it.
+    pub(crate) name: &'static str,
+    pub(crate) handler: fn() -> MethodRouter<App>,
 }
 
 /// Makes the table of routes, `ROUTES`.
 macro_rules! routes {
     ($($method:ident $path:literal $name:literal $handler:path;)*) => {
-        static ROUTES: &[route::Route] = &[$(
-            route::Route {
+        static ROUTES: &[$crate::route::Route] = &[$(
+            $crate::route::Route {
                 method: stringify!($method),
                 path: $path,
                 name: $name,
@@ -29,4 +29,4 @@ macro_rules! routes {
     };
 }
 
-pub(super) use routes;
+pub(crate) use routes;

@@ -1,0 +1,46 @@
+//! Our own API, for what no foreign dialect has words for.
+//!
+//! Every URL of it is on this page. A handler gets a [`call::Call`] and asks it for what it needs, in this order: the
+//! right, the query, the body, the token's id.
+
+mod answer;
+mod call;
+mod error;
+pub(crate) mod openapi;
+mod service_tokens;
+
+use axum::Router;
+
+pub use self::error::Error;
+use crate::management::App;
+use crate::route::routes;
+
+/// Where it is mounted.
+pub const PREFIX: &str = "/admin/v1";
+
+routes! {
+    // method, path, name in the description, handler
+    GET    "/accounts/{account_id}/service_tokens"       "accounts/service_tokens/list"   service_tokens::list;
+    GET    "/accounts/{account_id}/service_tokens/{id}"  "accounts/service_tokens/get"    service_tokens::get;
+
+    GET    "/zones/{zone_id}/service_tokens"             "zones/service_tokens/list"      service_tokens::list;
+    GET    "/zones/{zone_id}/service_tokens/{id}"        "zones/service_tokens/get"       service_tokens::get;
+}
+
+/// The API, without its prefix.
+pub fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = router.route(route.path, (route.handler)());
+    }
+    router.method_not_allowed_fallback(no_method).fallback(no_route).with_state(app)
+}
+
+async fn no_route() -> Error {
+    Error::NoRoute
+}
+
+/// A path whose ids are malformed leads nowhere, whatever the method.
+async fn no_method(_: call::Call) -> Error {
+    Error::NoMethod
+}

@@ -1,0 +1,81 @@
+//! The schemas of what is sent and answered.
+
+use serde_json::{Map, Value, json};
+
+use crate::management::openapi::{nullable, object};
+
+/// A member of an object: its name and its schema.
+type Member = (&'static str, Value);
+
+/// The schema of this name among [`all`].
+pub(super) fn named(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// The id of an account or a zone.
+pub(super) fn hex_id() -> Value {
+    let example = "2f0c5b1be6f84e7f8a2d3c4b5a697887";
+    json!({"type": "string", "pattern": "^[0-9a-f]{32}$", "maxLength": 32, "examples": [example]})
+}
+
+pub(super) fn token_id() -> Value {
+    json!({"type": "string", "format": "uuid", "examples": ["0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"]})
+}
+
+/// Any text. No database keeps U+0000.
+pub(super) fn text() -> Value {
+    json!({"type": "string", "pattern": "^[^\\u0000]*$"})
+}
+
+fn time() -> Value {
+    json!({"type": "string", "format": "date-time", "examples": ["2099-01-01T00:00:00Z"]})
+}
+
+fn number(minimum: u32) -> Value {
+    json!({"type": "integer", "minimum": minimum})
+}
+
+/// An object that has all of these members.
+fn complete(members: Vec<Member>) -> Value {
+    let required: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+    object(&required, members)
+}
+
+/// The schemas that have a name.
+pub(super) fn all() -> Map<String, Value> {
+    let problem = object(
+        &["type", "title", "status", "code", "detail"],
+        [
+            ("type", json!({"const": "about:blank"})),
+            ("title", json!({"type": "string"})),
+            ("status", json!({"type": "integer", "minimum": 400, "maximum": 599})),
+            ("code", json!({"type": "string", "pattern": "^[a-z_]+$"})),
+            ("detail", json!({"type": "string", "minLength": 1})),
+            ("pointer", json!({"type": "string"})),
+        ],
+    );
+    let token = complete(vec![
+        ("id", token_id()),
+        ("account_id", hex_id()),
+        ("zone_id", nullable(&hex_id())),
+        ("client_id", json!({"type": "string", "pattern": "^[0-9a-f]{32}\\.access$"})),
+        ("name", json!({"type": "string", "minLength": 1, "maxLength": 350})),
+        ("state", json!({"enum": ["active", "disabled", "expired"]})),
+        ("enabled", json!({"type": "boolean"})),
+        ("duration", json!({"type": "string"})),
+        ("created_at", time()),
+        ("updated_at", time()),
+        ("expires_at", nullable(&time())),
+        ("last_seen_at", nullable(&time())),
+        ("current_secret", complete(vec![("version", number(1))])),
+        ("previous_secret", nullable(&complete(vec![("expires_at", time())]))),
+    ]);
+    let page = complete(vec![
+        ("service_tokens", json!({"type": "array", "items": named("Admin_ServiceToken"), "maxItems": 1000})),
+        ("page", number(1)),
+        ("per_page", number(1)),
+        ("total_count", number(0)),
+    ]);
+    let schemas = [("Admin_Problem", problem), ("Admin_ServiceToken", token), ("Admin_ServiceTokens", page)];
+    schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
