@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use countersign_server::config::Settings;
 use countersign_server::lifecycle::open_store;
-use countersign_store::{AuditActor, AuditEvent, BoxFuture, Error, Store, Tx};
+use countersign_store::{AuditActor, AuditEvent, BoxFuture, Error, Sighting, Store, Tx};
 use countersign_token::api_token::{ApiToken, ApiTokenScope, ApiTokenStatus};
 use countersign_token::digest::Digest;
 use countersign_token::duration::TokenDuration;
@@ -72,7 +72,7 @@ async fn fill(settings: &Settings, service_tokens: u64, credentials: &Path) {
         for begin in (0..service_tokens).step_by(TOKENS_AT_ONCE as usize) {
             let numbers = begin..service_tokens.min(begin + TOKENS_AT_ONCE);
             let tokens: Vec<_> = numbers.map(|number| service_token(account, number, start, &entropy)).collect();
-            let marks = tokens.iter().filter_map(|token| mark(SeenSubject::ServiceToken(token.id), token.last_seen_at));
+            let marks = tokens.iter().filter_map(|token| mark(SeenSubject::ServiceToken(token.id), 1, token.last_seen_at));
             let marks: Vec<_> = marks.collect();
             insert(&store, tokens, |tx, token| Box::pin(tx.insert_service_token(token))).await;
             store.record_seen(&marks).await.unwrap();
@@ -81,7 +81,7 @@ async fn fill(settings: &Settings, service_tokens: u64, credentials: &Path) {
         for begin in (1..service_tokens / SERVICE_TOKENS_EACH).step_by(TOKENS_AT_ONCE as usize) {
             let numbers = begin..(service_tokens / SERVICE_TOKENS_EACH).min(begin + TOKENS_AT_ONCE);
             let tokens: Vec<_> = numbers.map(|number| api_token(account, partition, number, start, &entropy)).collect();
-            let marks = tokens.iter().filter_map(|token| mark(SeenSubject::ApiToken(token.id), token.last_used_at));
+            let marks = tokens.iter().filter_map(|token| mark(SeenSubject::ApiToken(token.id), 0, token.last_used_at));
             let marks: Vec<_> = marks.collect();
             insert(&store, tokens, |tx, token| Box::pin(tx.insert_api_token(token))).await;
             store.record_seen(&marks).await.unwrap();
@@ -152,8 +152,8 @@ fn used_at(number: u64, start: Timestamp, entropy: &Entropy) -> Option<Timestamp
     (!number.is_multiple_of(4)).then(|| at(start, u64::from_le_bytes(entropy.bytes()) % 1_000_000_000))
 }
 
-fn mark(subject: SeenSubject, at: Option<Timestamp>) -> Option<SeenMark> {
-    at.map(|at| SeenMark { subject, at })
+fn mark(subject: SeenSubject, version: u32, at: Option<Timestamp>) -> Option<Sighting> {
+    at.map(|at| SeenMark { subject, version, at }.into())
 }
 
 /// So many milliseconds after `start`.

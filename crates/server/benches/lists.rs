@@ -42,7 +42,7 @@ const SLOW_ROUNDS: usize = 8;
 
 const SERVICE_TOKENS: &str = "SELECT id, account_id, zone_id, client_id, name, duration, enabled, secret_version, digest, \
      previous_digest, previous_expires_at, created_at, updated_at, expires_at, \
-     (SELECT last_seen_at FROM service_token_seen WHERE service_token_id = id) FROM service_token \
+     (SELECT MAX(last_seen_at) FROM service_token_use WHERE service_token_id = id) FROM service_token \
      WHERE account_id = ?1 AND zone_id = '' AND deleted_at IS NULL AND id > ?2 ORDER BY id LIMIT 50";
 const API_TOKENS: &str = "SELECT id, account_id, scope, environment_id, agent_id, agent_deployment_id, status, digest, \
      key_id, issued_at, expires_at, created_by, \

@@ -42,9 +42,9 @@ const ROUNDS: usize = 3;
 
 /// What the server reads of each row.
 const TABLES: [&str; 2] = [
-    "SELECT id, account_id, zone_id, client_id, name, duration, enabled, digest, previous_digest, previous_expires_at, \
-     expires_at, last_seen_at, deleted_at, revision FROM service_token \
-     LEFT JOIN service_token_seen ON service_token_id = id WHERE +deleted_at IS NULL",
+    "SELECT id, account_id, zone_id, client_id, name, duration, enabled, digest, secret_version, previous_digest, \
+     previous_expires_at, previous_version, expires_at, last_seen_at, deleted_at, revision FROM service_token \
+     LEFT JOIN service_token_use ON service_token_id = id AND version = secret_version WHERE +deleted_at IS NULL",
     "SELECT id, account_id, environment_id, digest, status, expires_at, last_used_at, ended_at, revision \
      FROM api_token LEFT JOIN api_token_seen ON api_token_id = id WHERE +deleted_at IS NULL AND ended_at IS NULL",
 ];

@@ -1,16 +1,17 @@
-//! Carries last-seen marks from the index to the store, in batches.
+//! Carries last-seen marks from the index to the store, in batches, and with them who came.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use countersign_store::Store;
-use countersign_token::index::{Index, SeenMark};
+use countersign_store::{Sighting, Store};
+use countersign_token::index::{Index, SeenMark, SeenSubject};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::ticks::Ticks;
+use crate::visitor::Visitors;
 
 /// Marks reach the store within 5 s; one is left for the write itself. Where every token is in use all the time, a shorter
 /// time would mean more writes and nothing else.
@@ -24,10 +25,11 @@ const BATCH: usize = 2048;
 pub struct Flusher {
     store: Store,
     index: Arc<Index>,
-    /// Marks that the index has handed out and the store has not got, one a credential, so that what waits is bounded by
+    visitors: Visitors,
+    /// Marks that the index has handed out and the store has not got, one a secret, so that what waits is bounded by
     /// their number. In the order of the ids, which is the order of the rows: a write touches few pages, and not one for
     /// each mark.
-    waiting: Arc<Mutex<Vec<SeenMark>>>,
+    waiting: Arc<Mutex<Vec<Sighting>>>,
     /// How many these are, for whoever must not wait.
     backlog: Arc<AtomicUsize>,
 }
@@ -35,7 +37,12 @@ pub struct Flusher {
 impl Flusher {
     /// A flusher that has carried nothing yet.
     pub fn new(store: Store, index: Arc<Index>) -> Self {
-        Self { store, index, waiting: Arc::default(), backlog: Arc::default() }
+        Self { store, index, visitors: Visitors::default(), waiting: Arc::default(), backlog: Arc::default() }
+    }
+
+    /// Where the gate notes who came.
+    pub fn visitors(&self) -> Visitors {
+        self.visitors.clone()
     }
 
     /// Writes marks until `stop`, and what is left once more then.
@@ -51,10 +58,28 @@ impl Flusher {
     pub async fn flush(&self) {
         // Whoever comes second waits for what the first one carries.
         let mut waiting = self.waiting.lock().await;
-        self.index.drain_seen(&mut |mark| waiting.push(mark));
-        // The newest mark of a credential stands first, and stays.
-        waiting.sort_unstable_by_key(|mark| (mark.subject, Reverse(mark.at)));
-        waiting.dedup_by_key(|mark| mark.subject);
+        if waiting.is_empty() {
+            // Where the store takes nothing, they wait where there is a bound to them.
+            waiting.extend(self.visitors.take().map(|(secret, visitor)| Sighting {
+                mark: SeenMark {
+                    subject: SeenSubject::ServiceToken(secret.id),
+                    version: secret.version,
+                    at: visitor.at,
+                },
+                visitor: Some(Box::new(visitor)),
+            }));
+        }
+        self.index.drain_seen(&mut |mark| waiting.push(mark.into()));
+        // The newest mark of a secret stands first, and stays, with the newest visitor.
+        waiting.sort_unstable_by_key(|seen| (key(&seen.mark), Reverse(seen.mark.at)));
+        waiting.dedup_by(|next, kept| {
+            let is_same = key(&next.mark) == key(&kept.mark);
+            let visited_at = |seen: &Sighting| seen.visitor.as_ref().map(|visitor| visitor.at);
+            if is_same && visited_at(next) > visited_at(kept) {
+                kept.visitor = next.visitor.take();
+            }
+            is_same
+        });
         let mut written = 0;
         for batch in waiting.chunks(BATCH) {
             self.backlog.store(waiting.len() - written, Ordering::Relaxed);
@@ -77,4 +102,9 @@ impl Flusher {
     pub fn backlog(&self) -> usize {
         self.backlog.load(Ordering::Relaxed)
     }
+}
+
+/// What there is one mark of.
+fn key(mark: &SeenMark) -> (SeenSubject, u32) {
+    (mark.subject, mark.version)
 }

@@ -21,6 +21,7 @@ use crate::assertion::{Assertions, Minting};
 use crate::config::Stale;
 use crate::proxy::TrustedProxies;
 use crate::refusal::{Attempt, Refusals, Who};
+use crate::visitor::Visitors;
 
 mod answer;
 pub mod forward_auth;
@@ -49,6 +50,7 @@ pub struct Gate {
     tally: Arc<Tally>,
     warning: Arc<Warning>,
     refusals: Option<Refusals>,
+    visitors: Option<Visitors>,
     proxies: Arc<TrustedProxies>,
     assertions: Option<Assertions>,
 }
@@ -123,13 +125,30 @@ impl Gate {
         let warning = Arc::new(Warning { warned_at: AtomicI64::new(i64::MIN), unwarned: AtomicU64::new(0) });
         let tally = tallies.add();
         let proxies = Arc::default();
-        let (refusals, assertions) = (None, None);
-        Self { index, freshness, max_staleness, stale, clock, tallies, tally, warning, refusals, proxies, assertions }
+        Self {
+            index,
+            freshness,
+            max_staleness,
+            stale,
+            clock,
+            tallies,
+            tally,
+            warning,
+            refusals: None,
+            visitors: None,
+            proxies,
+            assertions: None,
+        }
     }
 
     /// The same gate, which leaves what it refuses with `refusals`.
     pub fn reporting_to(self, refusals: Refusals) -> Self {
         Self { refusals: Some(refusals), ..self }
+    }
+
+    /// The same gate, which notes with `visitors` who came with a secret.
+    pub fn noting(self, visitors: Visitors) -> Self {
+        Self { visitors: Some(visitors), ..self }
     }
 
     /// The same gate, which believes `proxies` about where a request came from.
@@ -154,19 +173,22 @@ impl Gate {
             tally: self.tallies.add(),
             warning: Arc::clone(&self.warning),
             refusals: self.refusals.clone(),
+            visitors: self.visitors.clone(),
             proxies: Arc::clone(&self.proxies),
             assertions: self.assertions.clone(),
         }
     }
 
     /// The answer to a request with these headers, the same for every surface. It reads the clock once, counts, and marks an
-    /// admitted credential as seen. `from` says where the request came from, where that is asked. If the demand asks for an
-    /// assertion that is yet to be made, nothing is decided: the request is to be judged anew once that has come, or has not.
+    /// admitted credential as seen. `from` and `agent` say where the request came from and by what, where that is asked. If
+    /// the demand asks for an assertion that is yet to be made, nothing is decided: the request is to be judged anew once
+    /// that has come, or has not.
     fn answer<'h>(
         &self,
         demand: Result<(Demand, Option<Cow<'_, str>>), DemandError>,
         headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
         from: impl Fn(&TrustedProxies) -> Option<IpAddr>,
+        agent: impl FnOnce() -> Option<&'h [u8]>,
         request_id: impl FnOnce() -> Option<&'h str>,
         awaited: Awaited,
     ) -> Result<Response, Minting> {
@@ -175,7 +197,7 @@ impl Gate {
             Err(error) => return Ok(answer::render(self, &self.refuse_without_demand(&error), None)),
         };
         let presented = Presented::from_headers(headers, single_header.as_deref());
-        let mut answer = self.decide(&presented, &demand, &from);
+        let mut answer = self.decide(&presented, &demand, &from, agent);
         let mut assertion = None;
         if let (Answer::Allow(verified), Some(audience)) = (&answer, demand.audience()) {
             assertion = self.assertion(verified, audience, awaited)?;
@@ -228,11 +250,12 @@ impl Gate {
         }
     }
 
-    fn decide(
+    fn decide<'h>(
         &self,
         presented: &Presented<'_>,
         demand: &Demand,
         from: impl Fn(&TrustedProxies) -> Option<IpAddr>,
+        agent: impl FnOnce() -> Option<&'h [u8]>,
     ) -> Answer {
         if !self.is_ready() {
             return Answer::Refuse(Refusal::Stale);
@@ -245,7 +268,12 @@ impl Gate {
         let now = self.clock.now();
         match verify(&self.index, credential, demand, now) {
             Decision::Allow(verified) => {
-                self.index.mark_seen(&verified, now);
+                // Rarely more than once a second and secret is there anything to note.
+                if let Some(secret) = self.index.mark_seen(&verified, now)
+                    && let (Some(visitors), Credential::Pair { secret: presented, .. }) = (&self.visitors, credential)
+                {
+                    visitors.note(secret, from(&self.proxies), agent(), presented, now.floor_to_second());
+                }
                 Answer::Allow(verified)
             }
             Decision::Refuse(refusal) => {

@@ -40,6 +40,7 @@ mod ticks;
 pub mod tls;
 pub mod trace;
 mod urlencoded;
+pub mod visitor;
 pub mod witness;
 
 // The operations' arguments and answers are made of these; who calls the operations names them through here.

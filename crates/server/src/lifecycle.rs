@@ -246,8 +246,11 @@ impl Server {
         );
         let unrecorded = metrics.refusals_unrecorded.clone();
         let (refusals, recorder) = refusal::recording(store.clone(), Arc::clone(&index), clock.clone(), unrecorded);
-        let gate =
-            gate.reporting_to(refusals).believing(settings.trusted_proxies.clone()).asserting(assertions.clone());
+        let gate = gate
+            .reporting_to(refusals)
+            .noting(flusher.visitors())
+            .believing(settings.trusted_proxies.clone())
+            .asserting(assertions.clone());
         let record = recorder.run(background.flusher.clone());
         background.tasks.spawn(RECORDER, unfailing(record));
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages, assertions: assertions.clone() };

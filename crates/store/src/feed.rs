@@ -234,7 +234,7 @@ macro_rules! tombstones {
 impl Tombstones {
     /// What refers to others comes before them.
     const ALL: [Self; 5] = [
-        tombstones!(seen "service_token", "service_token_seen", "service_token_id"),
+        tombstones!(seen "service_token", "service_token_use", "service_token_id"),
         tombstones!(seen "api_token", "api_token_seen", "api_token_id"),
         // A token that ended with its deployment goes on naming it, so that nothing else may get its id.
         tombstones!(

@@ -66,6 +66,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0008_passing_over.sql"),
         postgres: include_str!("../migrations/postgres/0008_passing_over.sql"),
     },
+    Migration {
+        version: 10,
+        name: "secret_use",
+        sqlite: include_str!("../migrations/sqlite/0010_secret_use.sql"),
+        postgres: include_str!("../migrations/postgres/0010_secret_use.sql"),
+    },
 ];
 
 /// The newest version that this program knows.

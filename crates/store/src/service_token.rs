@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::feed::is_news;
 use crate::list::{Listed, Source};
 use crate::row::{Columns, Row};
-use crate::seen::last_seen_at;
+use crate::seen::{current_seen_at, last_seen_at};
 use crate::select::Value;
 use crate::store::Store;
 use crate::tx::{Group, Tx, head_columns};
@@ -25,7 +25,8 @@ use crate::tx::{Group, Tx, head_columns};
 macro_rules! columns {
     () => {
         "id, account_id, zone_id, client_id, name, duration, enabled, secret_version, digest, digest_key, \
-         previous_digest, previous_digest_key, previous_expires_at, created_at, updated_at, expires_at"
+         previous_digest, previous_digest_key, previous_version, previous_expires_at, created_at, rotated_at, \
+         updated_at, expires_at"
     };
 }
 
@@ -122,17 +123,27 @@ fn like_pattern(search: &str) -> String {
     pattern
 }
 
-fn zone_text(zone: Option<ZoneId>) -> String {
+pub(crate) fn zone_text(zone: Option<ZoneId>) -> String {
     zone.map(|zone| zone.to_string()).unwrap_or_default()
 }
 
-fn read_owner(columns: &mut Columns<'_>) -> Result<Owner, Error> {
+pub(crate) fn read_owner(columns: &mut Columns<'_>) -> Result<Owner, Error> {
     Ok(Owner { account: columns.parse::<AccountId>()?, zone: columns.parse_unless_empty()? })
 }
 
 fn read_duration(columns: &mut Columns<'_>) -> Result<TokenDuration, Error> {
     let text = columns.text()?;
     TokenDuration::parse(text).map_err(|error| columns.problem(error))
+}
+
+pub(crate) fn read_version(columns: &mut Columns<'_>) -> Result<u32, Error> {
+    let version = columns.int()?;
+    u32::try_from(version).map_err(|error| columns.problem(error))
+}
+
+fn read_version_if_any(columns: &mut Columns<'_>) -> Result<Option<u32>, Error> {
+    let version = columns.int_if_any()?;
+    version.map(u32::try_from).transpose().map_err(|error| columns.problem(error))
 }
 
 fn read(row: Row<'_>) -> Result<ServiceToken, Error> {
@@ -147,14 +158,13 @@ fn read(row: Row<'_>) -> Result<ServiceToken, Error> {
         },
         duration: read_duration(&mut columns)?,
         enabled: columns.flag()?,
-        secret_version: {
-            let version = columns.int()?;
-            u32::try_from(version).map_err(|error| columns.problem(error))?
-        },
+        secret_version: read_version(&mut columns)?,
         digest: columns.keyed_digest()?,
         previous_digest: columns.keyed_digest_if_any()?,
+        previous_version: read_version_if_any(&mut columns)?,
         previous_expires_at: columns.time_if_any()?,
         created_at: columns.time()?,
+        rotated_at: columns.time_if_any()?,
         updated_at: columns.time()?,
         expires_at: columns.time()?,
         last_seen_at: columns.time_if_any()?,
@@ -219,7 +229,7 @@ pub(crate) fn bind_count(query: Binding, (owner, difference): &(Owner, i64)) -> 
 
 /// Adds service tokens, each with its revision.
 pub(crate) static INSERT: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 18, "")
+    Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 20, "")
 });
 
 /// The key that the digest of the secret before was made with; what is there without one says nothing.
@@ -241,8 +251,10 @@ pub(crate) fn bind(query: Binding, (token, revision): &(ServiceToken, i64)) -> B
         .bind(i64::from(token.digest.key().get()))
         .bind(token.previous_digest.map(|digest| digest.as_bytes().to_vec()))
         .bind(previous_key(token))
+        .bind(token.previous_version.map(i64::from))
         .bind(token.previous_expires_at.map(Timestamp::as_micros))
         .bind(token.created_at.as_micros())
+        .bind(token.rotated_at.map(Timestamp::as_micros))
         .bind(token.updated_at.as_micros())
         .bind(token.expires_at.as_micros())
         .bind(token.name.folded())
@@ -252,8 +264,8 @@ pub(crate) fn bind(query: Binding, (token, revision): &(ServiceToken, i64)) -> B
 macro_rules! feed_columns {
     ($last_seen_at:expr) => {
         concat!(
-            "id, account_id, zone_id, client_id, name, duration, enabled, digest, previous_digest, \
-             previous_expires_at, expires_at, ",
+            "id, account_id, zone_id, client_id, name, duration, enabled, digest, secret_version, previous_digest, \
+             previous_expires_at, previous_version, expires_at, ",
             $last_seen_at,
             " AS last_seen_at, deleted_at, service_token.revision"
         )
@@ -263,7 +275,7 @@ macro_rules! feed_columns {
 /// Every change of a service token after `from`, tombstones included.
 pub(crate) const CHANGES: &str = concat!(
     "SELECT ",
-    feed_columns!(last_seen_at!()),
+    feed_columns!(current_seen_at!()),
     " FROM service_token WHERE ",
     is_news!("revision"),
     " ORDER BY revision, id"
@@ -275,7 +287,7 @@ pub(crate) const HEAD_AND_CHANGES: &str = concat!(
     "SELECT ",
     head_columns!(),
     ", ",
-    feed_columns!(last_seen_at!()),
+    feed_columns!(current_seen_at!()),
     " FROM revision LEFT JOIN service_token ON ",
     is_news!("service_token.revision"),
     " WHERE one = 1 \
@@ -286,7 +298,8 @@ pub(crate) const HEAD_AND_CHANGES: &str = concat!(
 pub(crate) const EVERYTHING: &str = concat!(
     "SELECT ",
     feed_columns!("last_seen_at"),
-    " FROM service_token LEFT JOIN service_token_seen ON service_token_id = id WHERE +deleted_at IS NULL"
+    " FROM service_token LEFT JOIN service_token_use ON service_token_id = id AND version = secret_version \
+     WHERE +deleted_at IS NULL"
 );
 
 pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
@@ -303,7 +316,9 @@ pub(crate) fn read_change_columns(columns: Columns<'_>) -> Result<Change, Error>
     let forever = read_duration(&mut columns)?.is_forever();
     let enabled = columns.flag()?;
     let digest = columns.digest_if_any()?;
+    let secret_version = read_version(&mut columns)?;
     let previous = columns.digest_if_any()?.zip(columns.time_if_any()?);
+    let previous_version = read_version_if_any(&mut columns)?;
     let expires_at = Some(columns.time()?).filter(|_| !forever);
     let last_seen_at = columns.time_if_any()?;
     let deleted = columns.time_if_any()?.is_some();
@@ -320,7 +335,9 @@ pub(crate) fn read_change_columns(columns: Columns<'_>) -> Result<Change, Error>
         client_id,
         name,
         digest,
+        secret_version,
         previous,
+        previous_version,
         enabled,
         expires_at,
         last_seen_at,
@@ -457,7 +474,8 @@ impl Tx {
         let query = sqlx::query(
             "UPDATE service_token SET name = $4, name_folded = $5, duration = $6, enabled = $7, secret_version = $8, \
              digest = $9, previous_digest = $10, previous_expires_at = $11, updated_at = $12, expires_at = $13, \
-             revision = $14, digest_key = $15, previous_digest_key = $16 WHERE id = $1 AND account_id = $2 AND zone_id = $3 AND deleted_at IS NULL",
+             revision = $14, digest_key = $15, previous_digest_key = $16, previous_version = $17, rotated_at = $18 \
+             WHERE id = $1 AND account_id = $2 AND zone_id = $3 AND deleted_at IS NULL",
         )
         .bind(token.id.to_string())
         .bind(token.owner.account.to_string())
@@ -474,7 +492,9 @@ impl Tx {
         .bind(token.expires_at.as_micros())
         .bind(revision)
         .bind(i64::from(token.digest.key().get()))
-        .bind(previous_key(token));
+        .bind(previous_key(token))
+        .bind(token.previous_version.map(i64::from))
+        .bind(token.rotated_at.map(Timestamp::as_micros));
         self.execute(query, 1).await
     }
 

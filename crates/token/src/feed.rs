@@ -104,13 +104,17 @@ pub enum Subject {
         name: String,
         /// The digest of its secret.
         digest: Digest,
+        /// Which of its secrets this is: each has another number.
+        secret_version: u32,
         /// The digest of the secret before, and when that one ends.
         previous: Option<(Digest, Timestamp)>,
+        /// Which of its secrets that one is.
+        previous_version: Option<u32>,
         /// Whether it is admitted at all.
         enabled: bool,
         /// When it ends; `None` is never.
         expires_at: Option<Timestamp>,
-        /// When it was last admitted, as far as the store knows.
+        /// When it was last admitted by its current secret, as far as the store knows.
         last_seen_at: Option<Timestamp>,
         /// Whether it is gone.
         deleted: bool,

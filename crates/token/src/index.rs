@@ -17,7 +17,7 @@ mod table;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use crate::digest::{BearerKind, Digest, DigestKey};
 use crate::entropy::Entropy;
@@ -32,7 +32,7 @@ pub use census::{Census, Count};
 use directory::Directory;
 pub(crate) use directory::NOBODY;
 use entry::{DigestWords, Entry};
-pub(crate) use entry::{EntryKind, State, Words, same_digest};
+pub(crate) use entry::{EntryKind, State, Ticket, Words, same_digest};
 use hash::{Hasher, Key};
 use keys::Keys;
 pub use old_digest::OldDigest;
@@ -106,8 +106,19 @@ pub enum SeenSubject {
 pub struct SeenMark {
     /// What was seen.
     pub subject: SeenSubject,
+    /// By which of its secrets; 0 for what has but one, and where it can't be told.
+    pub version: u32,
     /// When last.
     pub at: Timestamp,
+}
+
+/// One of a service token's secrets, over all that it has ever had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretVersion {
+    /// Whose.
+    pub id: ServiceTokenId,
+    /// Which, from 1.
+    pub version: u32,
 }
 
 /// The credentials, and what they belong to.
@@ -139,7 +150,7 @@ impl Index {
             state: State::new(EntryKind::Service, None),
             account: NOBODY,
         };
-        decoy.fill(Key([random(), random()]), 0, &words);
+        decoy.fill(Key([random(), random()]), 0, &words, Ticket::FIRST);
         Self {
             keys: Keys::new(digest_key),
             hasher: Hasher::new([0; 3].map(|_: u128| u128::from_ne_bytes(entropy.bytes()))),
@@ -228,8 +239,25 @@ impl Index {
     }
 
     /// Notes that a credential was admitted. It costs next to nothing where the second is no other than the last time.
-    pub fn mark_seen(&self, verified: &Verified, now: Timestamp) {
-        self.mark(verified.handle, now);
+    ///
+    /// Of a service token it is noted with which secret, too. That secret is returned if it was not seen in this second
+    /// before: for whoever wants to note more of its last use.
+    pub fn mark_seen(&self, verified: &Verified, now: Timestamp) -> Option<SecretVersion> {
+        let (Handle { hash, number }, secs) = (verified.handle, row::secs(Some(now)));
+        if !verified.has_two_secrets && !self.shards.is_news(hash, number, secs) {
+            return None;
+        }
+        // First the secret, then the credential: what is drained in between is drained again.
+        let used = self.look(verified.handle, |record| {
+            let version = record.mark_secret(verified.slot_used, verified.ticket, secs)?;
+            match record.detail.as_deref()? {
+                Detail::ServiceToken { id, .. } => Some(SecretVersion { id: *id, version }),
+                Detail::ApiToken { .. } | Detail::ManagementToken { .. } | Detail::User { .. } => None,
+            }
+        });
+        let used = used.flatten();
+        self.shards.mark_seen(hash, number, secs, used.is_some());
+        used
     }
 
     /// When a service token was last admitted, in whole seconds; `None` if it never was, or is unknown.
@@ -247,17 +275,15 @@ impl Index {
         self.directory.last_active(id)
     }
 
-    /// Hands out every mark that moved since the last time, in no order.
+    /// Hands out every mark that moved since the last time, in no order: for each secret of a service token one, and perhaps
+    /// one of which it can't be told whose it is. Some may not have moved.
     pub fn drain_seen(&self, take: &mut dyn FnMut(SeenMark)) {
         for (id, at) in self.directory.drain_active() {
-            take(SeenMark { subject: SeenSubject::User(id), at });
+            take(SeenMark { subject: SeenSubject::User(id), version: 0, at });
         }
         for shard in self.shards.iter() {
             for (number, secs) in shard.drain_seen() {
-                let subject = self.details.with(number, |record| seen_subject(record.detail.as_deref()?)).flatten();
-                if let Some(subject) = subject {
-                    take(SeenMark { subject, at: Timestamp::from_secs(secs.into()) });
-                }
+                self.details.with(number, |record| drain_record(record, secs, take));
             }
         }
     }
@@ -424,7 +450,7 @@ impl Index {
     }
 
     fn mark(&self, handle: Handle, now: Timestamp) {
-        self.shards.mark_seen(handle.hash, handle.number, row::secs(Some(now)));
+        self.shards.mark_seen(handle.hash, handle.number, row::secs(Some(now)), false);
     }
 
     fn seen(&self, key: Key) -> Option<Timestamp> {
@@ -480,8 +506,15 @@ impl Index {
     /// Writes a row, if it is news, and says where.
     fn write_row(&self, row: Row, hash: u64, words: Words, revision: Revision) -> Option<Handle> {
         let mut writer = self.shard(hash)?.write();
-        let record =
-            Record { revision, tag: tag(hash), previous: row.previous.map(Box::new), detail: row.detail.map(Arc::new) };
+        let mut record = Record {
+            revision,
+            tag: tag(hash),
+            ticket: Ticket::FIRST,
+            version: row.version,
+            seen: AtomicU32::new(row.seen),
+            previous: row.previous.map(Box::new),
+            detail: row.detail.map(Arc::new),
+        };
         let lives = usize::from(!words.state.has(State::DELETED));
         let Some(entry) = writer.find(hash, row.key) else {
             if writer.is_full() {
@@ -497,6 +530,7 @@ impl Index {
             return None;
         }
         let lived = usize::from(!entry.read().0.state.has(State::DELETED));
+        record.ticket = entry.next_ticket();
         entry.replace(&words, || self.details.replace(number, record));
         entry.mark_seen(row.seen);
         self.live.fetch_add(lives, Ordering::Relaxed);
@@ -553,6 +587,21 @@ impl fmt::Debug for Index {
     }
 }
 
+fn drain_record(record: &Record, secs: u32, take: &mut dyn FnMut(SeenMark)) {
+    let Some(subject) = record.detail.as_deref().and_then(seen_subject) else { return };
+    let mut told = 0;
+    for (version, seen) in record.secrets() {
+        let seen = seen.load(Ordering::Relaxed);
+        if seen != 0 {
+            take(SeenMark { subject, version, at: Timestamp::from_secs(seen.into()) });
+        }
+        told = told.max(seen);
+    }
+    if secs > told {
+        take(SeenMark { subject, version: 0, at: Timestamp::from_secs(secs.into()) });
+    }
+}
+
 fn seen_subject(detail: &Detail) -> Option<SeenSubject> {
     match detail {
         Detail::ServiceToken { id, .. } => Some(SeenSubject::ServiceToken(*id)),
@@ -574,6 +623,7 @@ pub(crate) struct Place<'i> {
 pub(crate) struct Candidate {
     pub(crate) words: Words,
     pub(crate) handle: Handle,
+    pub(crate) ticket: Ticket,
     /// `false` for the decoy.
     pub(crate) is_known: bool,
 }
@@ -595,7 +645,7 @@ impl Place<'_> {
         let handle = Handle::new(self.hash, entry.handle());
         loop {
             let (words, ticket) = entry.read();
-            let judgement = judge(&Candidate { words, handle, is_known: found.is_some() });
+            let judgement = judge(&Candidate { words, handle, ticket, is_known: found.is_some() });
             if entry.is_unchanged(ticket) {
                 return judgement;
             }

@@ -106,10 +106,14 @@ pub struct ServiceToken {
     pub digest: Digest,
     /// The digest of the secret before, as long as it may still be good.
     pub previous_digest: Option<Digest>,
+    /// The number of the secret before, whether or not that is still good; `None` if there never was one.
+    pub previous_version: Option<u32>,
     /// When the secret before ends, in whole seconds. Kept and shown also without a secret before.
     pub previous_expires_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When its secret was last replaced; `None` if it never was, or before that was kept.
+    pub rotated_at: Option<Timestamp>,
     /// When anything but `last_seen_at` last changed.
     pub updated_at: Timestamp,
     /// When it ends. A date for show if its duration is `forever`.
@@ -180,8 +184,10 @@ impl ServiceToken {
             secret_version: new.secret_version.max(1),
             digest: new.digest,
             previous_digest: None,
+            previous_version: None,
             previous_expires_at: new.previous_expires_at.map(Timestamp::floor_to_second),
             created_at: now,
+            rotated_at: None,
             updated_at: now,
             expires_at: new.duration.expires_at(now),
             duration: new.duration,
@@ -220,7 +226,7 @@ impl ServiceToken {
                     Patch::Clear => None,
                     Patch::Set(at) => Some(at),
                 };
-                after.replace_secret(version, digest, previous_expires_at);
+                after.replace_secret(version, digest, previous_expires_at, now);
             }
             _ => after.move_grace(self, update.previous_expires_at, now),
         }
@@ -234,7 +240,8 @@ impl ServiceToken {
     /// (`None`: it ends now) or the token's own end; the one before that is dropped.
     pub fn rotated(&self, previous_expires_at: Option<Timestamp>, digest: Digest, now: Timestamp) -> Self {
         let mut after = self.clone();
-        after.replace_secret(self.secret_version.saturating_add(1), &digest, Some(previous_expires_at.unwrap_or(now)));
+        let version = self.secret_version.saturating_add(1);
+        after.replace_secret(version, &digest, Some(previous_expires_at.unwrap_or(now)), now);
         after.updated_at = now;
         after
     }
@@ -281,7 +288,15 @@ impl ServiceToken {
         current.max(previous).filter(|_| self.enabled)
     }
 
-    fn replace_secret(&mut self, version: u32, digest: &Digest, previous_expires_at: Option<Timestamp>) {
+    fn replace_secret(
+        &mut self,
+        version: u32,
+        digest: &Digest,
+        previous_expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        self.previous_version = Some(self.secret_version);
+        self.rotated_at = Some(now);
         self.secret_version = version;
         self.previous_digest = previous_expires_at.map(|_| self.digest);
         self.previous_expires_at = previous_expires_at.map(Timestamp::floor_to_second);

@@ -4,7 +4,7 @@ use crate::credential::Credential;
 use crate::demand::Demand;
 use crate::digest::{BearerKind, Digest, DigestKey};
 use crate::id::ClientId;
-use crate::index::{Candidate, EntryKind, Handle, Index, State, compared, same_digest};
+use crate::index::{Candidate, EntryKind, Handle, Index, State, Ticket, compared, same_digest};
 use crate::time::Timestamp;
 
 /// Decides about a credential: is it right, is it active and unexpired, does it meet the demand, in this order.
@@ -132,7 +132,9 @@ impl Decision {
     #[inline]
     fn of(kind: Kind, handle: Handle, judgement: Judgement) -> Self {
         match judgement {
-            Ok(slot_used) => Self::Allow(Verified { handle, kind, slot_used }),
+            Ok(Admitted { slot_used, has_two_secrets, ticket }) => {
+                Self::Allow(Verified { handle, kind, slot_used, has_two_secrets, ticket })
+            }
             Err(Reason::Invalid) => Self::INVALID,
             Err(reason) => Self::Refuse(Refusal { reason, handle: Some(handle) }),
         }
@@ -148,6 +150,9 @@ pub struct Verified {
     pub kind: Kind,
     /// Which of its secrets was presented.
     pub slot_used: SecretSlot,
+    pub(crate) has_two_secrets: bool,
+    /// Tells whether the secret that was presented still has the place that it had.
+    pub(crate) ticket: Ticket,
 }
 
 /// What an admitted credential is.
@@ -205,8 +210,14 @@ impl Reason {
     }
 }
 
-/// Which secret admits a credential, or why it is refused.
-type Judgement = Result<SecretSlot, Reason>;
+/// What admits a credential, or why it is refused.
+type Judgement = Result<Admitted, Reason>;
+
+struct Admitted {
+    slot_used: SecretSlot,
+    has_two_secrets: bool,
+    ticket: Ticket,
+}
 
 #[inline]
 fn judge(
@@ -238,7 +249,10 @@ fn judge(
     if state.is_expired(now) {
         return Err(Reason::Expired);
     }
-    if demand.is_met(index, candidate) { Ok(slot_used) } else { Err(Reason::NotPermitted) }
+    if !demand.is_met(index, candidate) {
+        return Err(Reason::NotPermitted);
+    }
+    Ok(Admitted { slot_used, has_two_secrets: state.has(State::HAS_PREVIOUS), ticket: candidate.ticket })
 }
 
 /// Whether the secret is the one before, still within its grace.

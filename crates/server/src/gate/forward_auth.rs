@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use countersign_token::demand::Demand;
-use http::{HeaderMap, StatusCode, Uri};
+use http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use http::{StatusCode, Uri};
 
 use super::answer::{self, Response};
 use super::{Awaited, Gate, Refusal};
@@ -66,5 +67,6 @@ fn verify(
     let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let request_id = || answer::request_id(headers)?.to_str().ok();
     let from = |proxies: &TrustedProxies| proxies.client_of(peer, headers);
-    gate.answer(Demand::parse(query, &gate.index), fields, from, request_id, awaited)
+    let agent = || headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+    gate.answer(Demand::parse(query, &gate.index), fields, from, agent, request_id, awaited)
 }

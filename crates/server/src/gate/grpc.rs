@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use countersign_token::demand::Demand;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::WithTrailers;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -144,7 +144,8 @@ fn check(
     let from = |proxies: &TrustedProxies| {
         proxies.client(peer, fields().filter(|field| field.key.eq_ignore_ascii_case(FORWARDED_FOR)).map(value))
     };
-    let response = gate.answer(demand, values, from, request_id, awaited)?;
+    let agent = || fields().find(|field| field.key.eq_ignore_ascii_case(USER_AGENT.as_str())).map(value);
+    let response = gate.answer(demand, values, from, agent, request_id, awaited)?;
     if response.status() != StatusCode::OK {
         return Ok(denied(response.status(), response.headers(), None));
     }

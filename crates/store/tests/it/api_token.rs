@@ -37,7 +37,8 @@ fn assert_same(found: &ApiToken, expected: &ApiToken) {
 async fn insert(store: &Open, token: &ApiToken) {
     let new = token.clone();
     change!(store, [new], |tx| tx.insert_api_token(&new)).unwrap();
-    let mark = token.last_used_at.map(|at| SeenMark { subject: SeenSubject::ApiToken(token.id), at });
+    let mark =
+        token.last_used_at.map(|at| SeenMark { subject: SeenSubject::ApiToken(token.id), version: 0, at }.into());
     store.record_seen(mark.as_slice()).await.unwrap();
 }
 
@@ -73,7 +74,10 @@ async fn tokens_come_back_as_they_went_in(world: World) {
         let suspended = token.changed(ApiTokenStatus::Suspended, at(5));
         let update = suspended.clone();
         change!(store, [update], |tx| tx.update_api_token(&update)).unwrap();
-        store.record_seen(&[SeenMark { subject: SeenSubject::ApiToken(id), at: at(6) }]).await.unwrap();
+        store
+            .record_seen(&[SeenMark { subject: SeenSubject::ApiToken(id), version: 0, at: at(6) }.into()])
+            .await
+            .unwrap();
         let expected = ApiToken { last_used_at: Some(at(6)), ..suspended.clone() };
         assert_same(&store.find_api_token(&account, &id).await.unwrap().unwrap(), &expected);
 

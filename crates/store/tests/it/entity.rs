@@ -148,7 +148,10 @@ async fn users(world: World) {
     change!(store, [update], |tx| tx.update_user(&update)).unwrap();
     // Marks go forward only, and are no update.
     for (second, expected) in [(50, 50), (40, 50), (60, 60)] {
-        store.record_seen(&[SeenMark { subject: SeenSubject::User(owner.id), at: at(second) }]).await.unwrap();
+        store
+            .record_seen(&[SeenMark { subject: SeenSubject::User(owner.id), version: 0, at: at(second) }.into()])
+            .await
+            .unwrap();
         let found = store.find_user(&owner.id).await.unwrap().unwrap();
         assert_eq!((found.last_active_at, found.updated_at), (Some(at(expected)), at(6)));
     }
@@ -207,7 +210,8 @@ async fn management_tokens(world: World) {
     assert_eq!(ids(None, None).await, both);
     assert_eq!(ids(Some(account_id), None).await, both);
     assert_eq!(ids(None, Some(user_id)).await, both[..1]);
-    let (id, seen) = (of_user.id, SeenMark { subject: SeenSubject::ManagementToken(of_user.id), at: at(50) });
+    let (id, seen) =
+        (of_user.id, SeenMark { subject: SeenSubject::ManagementToken(of_user.id), version: 0, at: at(50) }.into());
     store.record_seen(&[seen]).await.unwrap();
     change!(store, [], |tx| tx.revoke_management_token(&id, at(60))).unwrap();
     let again = change!(store, [], |tx| tx.revoke_management_token(&id, at(70)));
@@ -235,6 +239,7 @@ fn assert_same(found: &ServiceToken, expected: &ServiceToken) {
     assert_eq!(found.digest.as_bytes(), expected.digest.as_bytes());
     assert_eq!(found.previous_digest.map(|d| *d.as_bytes()), expected.previous_digest.map(|d| *d.as_bytes()));
     assert_eq!(found.previous_expires_at, expected.previous_expires_at);
+    assert_eq!((found.previous_version, found.rotated_at), (expected.previous_version, expected.rotated_at));
     assert_eq!((found.created_at, found.updated_at), (expected.created_at, expected.updated_at));
     assert_eq!((found.expires_at, found.last_seen_at), (expected.expires_at, expected.last_seen_at));
 }
@@ -248,7 +253,9 @@ async fn service_tokens(world: World) {
         enabled: false,
         secret_version: u32::MAX,
         previous_digest: Some(world.digest("before")),
+        previous_version: Some(7),
         previous_expires_at: Some(Timestamp::MIN),
+        rotated_at: Some(Timestamp::from_micros(-2)),
         expires_at: Timestamp::MAX,
         updated_at: Timestamp::from_micros(-1),
         ..world.token(world.zone_owner(), "odd", 2)
@@ -257,7 +264,10 @@ async fn service_tokens(world: World) {
         insert(&store, token).await;
         assert_same(&store.find_service_token(&token.owner, &token.id).await.unwrap().unwrap(), token);
     }
-    store.record_seen(&[SeenMark { subject: SeenSubject::ServiceToken(odd.id), at: at(7) }]).await.unwrap();
+    store
+        .record_seen(&[SeenMark { subject: SeenSubject::ServiceToken(odd.id), version: u32::MAX, at: at(7) }.into()])
+        .await
+        .unwrap();
     let rotated = odd.rotated(None, world.digest("next"), at(9));
     let update = rotated.clone();
     change!(store, [update], |tx| tx.update_service_token(&update)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use countersign_store::{Error, ManagementToken, Membership, Node, NodeId, Store, User};
+use countersign_store::{Error, ManagementToken, Membership, Node, NodeId, Sighting, Store, User};
 use countersign_token::api_token::ApiTokenScope;
 use countersign_token::feed::{Change, Grant, Revision, Subject, TokenOwner};
 use countersign_token::id::{AccountId, ManagementTokenId, ServiceTokenId, ZoneId};
@@ -309,7 +309,8 @@ async fn a_reader_behind_the_sweep_reloads(world: World) {
     for token in &tokens {
         insert(&store, token).await;
     }
-    let mark = |token: &ServiceToken| SeenMark { subject: SeenSubject::ServiceToken(token.id), at: at(9) };
+    let mark =
+        |token: &ServiceToken| SeenMark { subject: SeenSubject::ServiceToken(token.id), version: 1, at: at(9) }.into();
     store.record_seen(&tokens.iter().map(mark).collect::<Vec<_>>()).await.unwrap();
     delete(&store, &tokens[0], 10).await;
     delete(&store, &tokens[1], 20).await;
@@ -325,7 +326,7 @@ async fn a_reader_behind_the_sweep_reloads(world: World) {
     assert!(feed.reload);
     assert_eq!((feed.revision, feed.changes.len()), (Revision::new(6), 2));
     assert_eq!(store.sweep_tombstones(at(100)).await.unwrap(), 1);
-    for table in ["service_token", "service_token_seen"] {
+    for table in ["service_token", "service_token_use"] {
         let rows = world.sql(&format!("SELECT COUNT(*) FROM {table}")).await;
         assert_eq!(sqlx::Row::get::<i64, _>(&rows[0], 0), 2, "{table}");
     }
@@ -371,15 +372,17 @@ async fn marks_and_heartbeats_are_not_in_the_feed(world: World) {
     for token in &tokens {
         insert(&store, token).await;
     }
-    let marks: Vec<SeenMark> = tokens
+    let marks: Vec<Sighting> = tokens
         .iter()
-        .map(|token| SeenMark { subject: SeenSubject::ServiceToken(token.id), at: at(500) })
-        .chain([SeenMark { subject: SeenSubject::ServiceToken(ServiceTokenId::from_bytes([0; 16])), at: at(500) }])
+        .map(|token| token.id)
+        .chain([ServiceTokenId::from_bytes([0; 16])])
+        .map(|id| SeenMark { subject: SeenSubject::ServiceToken(id), version: 1, at: at(500) }.into())
         .collect();
     store.record_seen(&marks).await.unwrap();
     // A mark never goes back, and another one moves one row only.
-    let mark =
-        |place: usize, second: i64| SeenMark { subject: SeenSubject::ServiceToken(tokens[place].id), at: at(second) };
+    let mark = |place: usize, second: i64| {
+        SeenMark { subject: SeenSubject::ServiceToken(tokens[place].id), version: 1, at: at(second) }.into()
+    };
     store.record_seen(&[mark(0, 400), mark(1, 600)]).await.unwrap();
     assert_eq!(store.revision().await.unwrap(), Revision::new(100));
     assert!(store.poll(Revision::new(100)).await.unwrap().changes.is_empty());

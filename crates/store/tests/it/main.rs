@@ -25,6 +25,7 @@ mod open;
 mod outage;
 mod postgres;
 mod schema;
+mod seen;
 mod write;
 
 use std::ops::Deref;

@@ -115,9 +115,9 @@ impl Entry {
     pub(crate) fn read(&self) -> (Words, Ticket) {
         let mut waited = 0;
         loop {
-            let ticket = Ticket(self.sequence.load(Ordering::Acquire));
-            if ticket.0 & 1 == 0 {
-                return (self.words(), ticket);
+            let sequence = self.sequence.load(Ordering::Acquire);
+            if sequence & 1 == 0 {
+                return (self.words(), Ticket(sequence & NUMBER));
             }
             // A change is a few stores, unless its writer has lost the processor.
             waited += 1;
@@ -130,7 +130,7 @@ impl Entry {
     pub(crate) fn is_unchanged(&self, ticket: Ticket) -> bool {
         // Every read before this line happens before the sequence is read again.
         fence(Ordering::Acquire);
-        self.sequence.load(Ordering::Relaxed) == ticket.0
+        self.sequence.load(Ordering::Relaxed) & NUMBER == ticket.0
     }
 
     /// Whether a change is being written at this moment.
@@ -186,9 +186,9 @@ impl Entry {
         self.seen.load(Ordering::Relaxed) < secs && self.seen.fetch_max(secs, Ordering::Relaxed) < secs
     }
 
-    /// Gives an unused slot its content. One writer at a time.
-    pub(crate) fn fill(&self, key: Key, handle: u32, words: &Words) {
-        self.change(|| {
+    /// Gives an unused slot its content, for which the ticket will stand. One writer at a time.
+    pub(crate) fn fill(&self, key: Key, handle: u32, words: &Words, ticket: Ticket) {
+        self.change(ticket, || {
             for (place, word) in self.key.iter().zip(key.0) {
                 place.store(word, Ordering::Relaxed);
             }
@@ -199,23 +199,28 @@ impl Entry {
 
     /// Replaces the content of a used slot, together with whatever `beside` changes elsewhere. One writer at a time.
     pub(crate) fn replace(&self, words: &Words, beside: impl FnOnce()) {
-        self.change(|| {
+        self.change(self.next_ticket(), || {
             beside();
             self.store(words);
         });
     }
 
-    fn change(&self, write: impl FnOnce()) {
+    /// Stands for the content that is written next.
+    pub(crate) fn next_ticket(&self) -> Ticket {
+        let number = self.sequence.load(Ordering::Relaxed) & NUMBER;
+        // 0 would say that the slot was never used.
+        if number + 2 > NUMBER { Ticket::FIRST } else { Ticket(number + 2) }
+    }
+
+    fn change(&self, after: Ticket, write: impl FnOnce()) {
         let sequence = self.sequence.load(Ordering::Relaxed);
-        let (reach, number) = (sequence & !NUMBER, sequence & NUMBER);
+        let reach = sequence & !NUMBER;
         // An even number has room for one more.
         self.sequence.store(sequence + 1, Ordering::Release);
         // Nothing that follows is seen before the odd number is.
         fence(Ordering::Release);
         write();
-        // 0 would say that the slot was never used.
-        let after = if number + 2 > NUMBER { 2 } else { number + 2 };
-        self.sequence.store(reach | after, Ordering::Release);
+        self.sequence.store(reach | after.0, Ordering::Release);
     }
 
     /// How many slots from this one on can hold a key that belongs here; `None` if there are too many to say.
@@ -243,13 +248,18 @@ impl Entry {
     }
 }
 
-/// Stands for one content of one entry.
-#[derive(Clone, Copy, Debug)]
+/// Stands for one content of one entry, wherever that has moved to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ticket(u32);
+
+impl Ticket {
+    /// That of an entry's first content.
+    pub(crate) const FIRST: Self = Self(2);
+}
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, EntryKind, NUMBER, State, Words};
+    use super::{Entry, EntryKind, NUMBER, State, Ticket, Words};
     use crate::index::hash::Key;
     use crate::time::Timestamp;
     use std::sync::atomic::Ordering;
@@ -262,7 +272,7 @@ mod tests {
     fn a_ticket_is_void_from_the_start_of_a_change() {
         let entry = Entry::default();
         assert!(!entry.is_used());
-        entry.fill(Key([1, 2]), 7, &words(1));
+        entry.fill(Key([1, 2]), 7, &words(1), Ticket::FIRST);
         let (before, ticket) = entry.read();
         assert_eq!((before.digest, entry.key(), entry.handle()), ([1; 3], Key([1, 2]), 7));
         assert!(entry.is_unchanged(ticket));
@@ -276,7 +286,7 @@ mod tests {
     #[test]
     fn a_used_slot_never_looks_unused_again() {
         let entry = Entry::default();
-        entry.fill(Key([1, 2]), 7, &words(1));
+        entry.fill(Key([1, 2]), 7, &words(1), Ticket::FIRST);
         entry.extend_reach(300);
         entry.sequence.fetch_or(NUMBER - 1, Ordering::Relaxed);
         entry.replace(&words(2), || ());

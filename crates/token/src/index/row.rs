@@ -1,5 +1,7 @@
 //! A credential of the feed in the form that the table and the slab hold.
 
+use std::sync::atomic::AtomicU32;
+
 use super::entry::{DigestWords, EntryKind, State};
 use super::hash::Key;
 use super::slab::Previous;
@@ -17,6 +19,8 @@ pub(crate) struct Row {
     /// The account that a demand is compared with; `None` for what no demand admits.
     pub(crate) account: Option<AccountId>,
     pub(crate) environment: Option<EnvironmentId>,
+    /// Which of its secrets this is; 0 for what has only one.
+    pub(crate) version: u32,
     pub(crate) previous: Option<Previous>,
     /// `None` if it is deleted.
     pub(crate) detail: Option<Detail>,
@@ -35,7 +39,9 @@ impl Row {
                 client_id,
                 name,
                 digest,
+                secret_version,
                 previous,
+                previous_version,
                 enabled,
                 expires_at,
                 last_seen_at,
@@ -50,7 +56,13 @@ impl Row {
                     .with(State::DELETED, *deleted),
                 account: Some(owner.account),
                 environment: None,
-                previous: previous.map(|(digest, expires_at)| Previous { digest: compared(&digest), expires_at }),
+                version: *secret_version,
+                previous: previous.map(|(digest, expires_at)| Previous {
+                    digest: compared(&digest),
+                    expires_at,
+                    version: previous_version.unwrap_or_default(),
+                    seen: AtomicU32::new(0),
+                }),
                 detail: Some(Detail::ServiceToken {
                     id: *id,
                     owner: *owner,
@@ -80,6 +92,7 @@ impl Row {
                     .with(State::DELETED, *deleted),
                 account: Some(*account),
                 environment: *environment,
+                version: 0,
                 previous: None,
                 detail: Some(Detail::ApiToken { id: *id, account: *account, environment: *environment }),
                 seen: secs(*last_used_at),
@@ -91,6 +104,7 @@ impl Row {
                 state: State::new(EntryKind::Management, *expires_at).with(State::REVOKED, *revoked),
                 account: None,
                 environment: None,
+                version: 0,
                 previous: None,
                 detail: Some(Detail::ManagementToken {
                     id: *id,

@@ -72,14 +72,21 @@ impl Shards {
         Held { kept: Some(kept), shard: spread(hash, SHARDS) }
     }
 
-    /// Moves the mark of the entry that has this handle, if that is news.
-    pub(crate) fn mark_seen(&self, hash: u64, handle: u32, secs: u32) {
-        self.mark_seen_in(self.read(hash), hash, handle, secs);
+    /// Whether the mark of the entry that has this handle would move.
+    #[inline]
+    pub(crate) fn is_news(&self, hash: u64, handle: u32, secs: u32) -> bool {
+        self.read(hash).table().is_some_and(|table| table.is_news(hash, handle, secs))
+    }
+
+    /// Moves the mark of the entry that has this handle, if that is news. It is drained once more then, or if it is said to
+    /// be news `anyway`.
+    pub(crate) fn mark_seen(&self, hash: u64, handle: u32, secs: u32, anyway: bool) {
+        self.mark_seen_in(self.read(hash), hash, handle, secs, anyway);
     }
 
     /// The same from a table on, which may have been replaced meanwhile.
-    pub(super) fn mark_seen_in(&self, mut held: Held, hash: u64, handle: u32, secs: u32) {
-        while held.table().is_some_and(|table| table.mark_seen(hash, handle, secs)) {
+    pub(super) fn mark_seen_in(&self, mut held: Held, hash: u64, handle: u32, secs: u32, anyway: bool) {
+        while held.table().is_some_and(|table| table.mark_seen(hash, handle, secs, anyway)) {
             // Either this sees that tables were replaced, or whoever replaced the marked one sees the mark.
             fence(Ordering::SeqCst);
             if held.kept.as_ref().is_some_and(|kept| kept.edition == self.edition.get()) {

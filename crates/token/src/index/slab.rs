@@ -4,18 +4,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::Detail;
-use super::entry::DigestWords;
+use super::entry::{DigestWords, Ticket};
 use crate::feed::Revision;
 use crate::time::Timestamp;
+use crate::verify::SecretSlot;
 
 const SEGMENT_LENGTH: usize = 8_192;
 const SEGMENTS: usize = 16_384;
 
 /// The secret before, of which there is rarely one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Previous {
     pub(crate) digest: DigestWords,
     pub(crate) expires_at: Timestamp,
+    /// Which of the credential's secrets it is.
+    pub(crate) version: u32,
+    /// When it was last admitted, as in an entry.
+    pub(crate) seen: AtomicU32,
 }
 
 /// What belongs to an entry besides its cache line.
@@ -24,9 +29,49 @@ pub(crate) struct Record {
     pub(crate) revision: Revision,
     /// Tells the credentials apart that have had this handle one after the other.
     pub(crate) tag: u32,
+    /// Of the entry's content that this belongs to.
+    pub(crate) ticket: Ticket,
+    /// Which of the credential's secrets is the current one; 0 if it has but one.
+    pub(crate) version: u32,
+    /// When the current secret was last admitted, as in an entry.
+    pub(crate) seen: AtomicU32,
     pub(crate) previous: Option<Box<Previous>>,
     /// `None` once it is deleted.
     pub(crate) detail: Option<Arc<Detail>>,
+}
+
+impl Record {
+    /// Each secret of which there may be several, and when it was last admitted.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (u32, &AtomicU32)> {
+        let previous = self.previous.as_deref().map(|previous| (previous.version, &previous.seen));
+        std::iter::once((self.version, &self.seen)).chain(previous).filter(|(version, _)| *version != 0)
+    }
+
+    /// Moves the mark of the secret that was admitted, and says which it is. `None` if that is no news, if there is but one,
+    /// or if it can't be told any more: the entry has another content now.
+    pub(crate) fn mark_secret(&self, slot: SecretSlot, ticket: Ticket, secs: u32) -> Option<u32> {
+        if self.ticket != ticket || self.version == 0 {
+            return None;
+        }
+        let (version, seen) = match slot {
+            SecretSlot::Current => (self.version, &self.seen),
+            SecretSlot::Previous => self.previous.as_deref().map(|previous| (previous.version, &previous.seen))?,
+        };
+        let is_news = seen.load(Ordering::Relaxed) < secs && seen.fetch_max(secs, Ordering::Relaxed) < secs;
+        is_news.then_some(version)
+    }
+
+    /// A secret keeps its mark, whichever place it has now.
+    fn keep_marks(&self, before: &Self) {
+        if self.tag != before.tag {
+            return;
+        }
+        for (version, seen) in self.secrets() {
+            for (_, known) in before.secrets().filter(|(known, _)| *known == version) {
+                seen.fetch_max(known.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+    }
 }
 
 type Segment = Box<[RwLock<Record>]>;
@@ -72,6 +117,7 @@ impl Slab {
     pub(crate) fn replace(&self, handle: u32, record: Record) {
         if let Some(slot) = self.get(handle) {
             let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+            record.keep_marks(&slot);
             let before = std::mem::replace(&mut *slot, record);
             drop(slot);
             // Its memory is given back after readers are let in.

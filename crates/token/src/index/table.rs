@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use prefetch_index::prefetch_index;
 
-use super::entry::{Entry, Words};
+use super::entry::{Entry, Ticket, Words};
 use super::hash::{Key, spread};
 use super::shards::{Edition, within_shard};
 
@@ -89,18 +89,25 @@ impl Table {
     }
 
     /// Fills the first unused slot for a key that is not in the table. One writer at a time; there must be room.
-    fn place(&self, hash: u64, key: Key, handle: u32, words: &Words) -> Option<(usize, &Entry)> {
+    fn place(&self, hash: u64, key: Key, handle: u32, (words, ticket): &(Words, Ticket)) -> Option<(usize, &Entry)> {
         let home = self.home(hash);
         let (distance, (slot, entry)) = self.walk(home).enumerate().find(|(_, (_, entry))| !entry.is_used())?;
-        entry.fill(key, handle, words);
+        entry.fill(key, handle, words, *ticket);
         self.entries.get(home)?.extend_reach(distance);
         Some((slot, entry))
     }
 
-    /// Moves the mark of the entry that has this handle. `false` if there is none, or it is no news.
-    pub(super) fn mark_seen(&self, hash: u64, handle: u32, secs: u32) -> bool {
+    /// Whether the mark of the entry that has this handle would move.
+    #[inline]
+    pub(super) fn is_news(&self, hash: u64, handle: u32, secs: u32) -> bool {
+        self.find_handle(hash, handle).is_some_and(|(_, entry)| entry.seen() < secs)
+    }
+
+    /// Moves the mark of the entry that has this handle, and sees that it is drained once more if it moves, or `anyway`.
+    /// `false` if that was not to be done.
+    pub(super) fn mark_seen(&self, hash: u64, handle: u32, secs: u32, anyway: bool) -> bool {
         match self.find_handle(hash, handle) {
-            Some((slot, entry)) if entry.mark_seen(secs) => {
+            Some((slot, entry)) if entry.mark_seen(secs) || anyway => {
                 self.set_marked(slot);
                 true
             }
@@ -205,7 +212,7 @@ impl Writer<'_> {
 
     /// Adds an entry whose key is not in the table. There must be room.
     pub(crate) fn insert(&mut self, hash: u64, key: Key, handle: u32, seen: u32, words: &Words) {
-        if let Some((_, entry)) = self.table.place(hash, key, handle, words) {
+        if let Some((_, entry)) = self.table.place(hash, key, handle, &(*words, Ticket::FIRST)) {
             entry.mark_seen(seen);
             *self.used += 1;
         }
@@ -226,7 +233,7 @@ impl Writer<'_> {
         let mut moved = Vec::with_capacity(kept.len());
         for (slot, from) in kept {
             let key = from.key();
-            if let Some((to_slot, to)) = new.place(hash(key), key, from.handle(), &from.read().0) {
+            if let Some((to_slot, to)) = new.place(hash(key), key, from.handle(), &from.read()) {
                 moved.push((slot, from, to_slot, to));
             }
         }

@@ -1,4 +1,5 @@
 mod keys;
+mod secrets;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -37,7 +38,9 @@ fn service_token(client_id: ClientId, digest: Digest, deleted: bool) -> Subject 
         client_id,
         name: "x".to_owned(),
         digest,
+        secret_version: 1,
         previous: None,
+        previous_version: None,
         enabled: true,
         expires_at: None,
         last_seen_at: Some(Timestamp::from_secs(7)),
@@ -114,7 +117,7 @@ fn marks_are_handed_out_once_a_second() {
     let later = |micros| Timestamp::from_micros(NOW.as_micros() + micros);
     let subject = SeenSubject::ServiceToken(ServiceTokenId::from_bytes([3; 16]));
     index.mark_seen(&verified, later(1));
-    assert_eq!(drained(), [SeenMark { subject, at: NOW }]);
+    assert_eq!(drained(), [SeenMark { subject, version: 1, at: NOW }]);
     index.mark_seen(&verified, later(999_999));
     index.mark_seen(&verified, later(-5_000_000));
     assert_eq!(drained(), []);
@@ -122,7 +125,7 @@ fn marks_are_handed_out_once_a_second() {
     // What the store knows is older, and changes nothing.
     apply(&index, 2, service_token(client_id, index.digest_key().pair(&client_id, "x"), false));
     assert_eq!(index.last_seen(&client_id), Some(later(1_000_000)));
-    assert_eq!(drained(), [SeenMark { subject, at: later(1_000_000) }]);
+    assert_eq!(drained(), [SeenMark { subject, version: 1, at: later(1_000_000) }]);
     assert_eq!(index.last_seen(&ClientId::from_bytes([4; 16])), None);
 }
 
@@ -152,9 +155,10 @@ fn marks_outlast_the_table_that_they_were_set_in() {
     let replaced = index.shards.read(hash);
     index.rebuild(&mut shard.write());
     let later = Timestamp::from_secs(NOW.as_secs() + 1);
-    index.shards.mark_seen_in(replaced, hash, verified.handle.number, u32::try_from(later.as_secs()).unwrap());
+    index.shards.mark_seen_in(replaced, hash, verified.handle.number, u32::try_from(later.as_secs()).unwrap(), false);
     assert_eq!(index.last_seen(&client_id), Some(later));
-    assert_eq!(drained(), [later]);
+    // Which secret it was is not known this way.
+    assert_eq!(drained(), [NOW, later]);
 }
 
 #[test]
@@ -322,13 +326,13 @@ fn users_are_marked_by_their_global_keys() {
     assert!(index.authenticate_global_key("a@example.com", "key", at(5)).is_some());
     assert!(index.authenticate_global_key("a@example.com", "key", at(3)).is_some(), "marks go forward only");
     assert_eq!(index.last_active(&id), Some(at(5)));
-    assert_eq!(drained(), [SeenMark { subject: SeenSubject::User(id), at: at(5) }]);
+    assert_eq!(drained(), [SeenMark { subject: SeenSubject::User(id), version: 0, at: at(5) }]);
     assert_eq!(drained(), []);
     // A change of the user keeps the mark, and doesn't hand it out again.
     apply(&index, 2, user("b@example.com"));
     assert_eq!((index.last_active(&id), drained()), (Some(at(5)), Vec::new()));
     assert!(index.authenticate_global_key("b@example.com", "key", at(9)).is_some());
-    assert_eq!(drained(), [SeenMark { subject: SeenSubject::User(id), at: at(9) }]);
+    assert_eq!(drained(), [SeenMark { subject: SeenSubject::User(id), version: 0, at: at(9) }]);
     assert_eq!(index.last_active(&UserId::from_bytes([2; 16])), None);
 }
 

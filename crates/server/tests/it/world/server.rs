@@ -186,6 +186,7 @@ impl World {
         );
         let unrecorded = metrics.refusals_unrecorded.clone();
         let (refusals, recorder) = refusal::recording(store.clone(), Arc::clone(&index), clock.clone(), unrecorded);
+        let gate = gate.noting(flusher.visitors());
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages, assertions: assertions.clone() };
         let ops = Ops::of_node(store, clock.clone(), self.entropy.clone(), self.secret_format, node);
         let promise = Promise { max_staleness: self.max_staleness, serves_stale: false };
