@@ -116,6 +116,8 @@ async fn full(world: &World) -> Open {
     let assertion_key = crate::assertion_key::key("k", 1);
     change!(store, [assertion_key], |tx| tx.insert_assertion_key(&assertion_key)).unwrap();
     insert(&store, &gone).await;
+    let wish = crate::seen::wish(&gone);
+    change!(store, [wish], |tx| tx.put_rotation_wish(&wish)).unwrap();
     change!(store, [gone], |tx| tx.delete_service_token(&gone.owner, &gone.id, NOW)).unwrap();
     let oldest = store.oldest_audit().await.unwrap().expect("events");
     assert!(store.prune_audit(oldest.saturating_add_micros(1), None).await.unwrap() > 0);
@@ -187,9 +189,10 @@ async fn both_databases_restore_everything(world: World) {
 }
 
 /// What earlier versions wrote: each with its schema, its revision, and how many audit events there are once it is restored.
-const SAMPLES: [(&[u8], i64, i64, u64); 2] = [
+const SAMPLES: [(&[u8], i64, i64, u64); 3] = [
     (include_bytes!("../data/0002.backup"), 2, 19, 21),
     (include_bytes!("../data/0005.backup"), 5, 1_795_337_434_116_062, 22),
+    (include_bytes!("../data/0008.backup"), 8, 20, 21),
 ];
 
 /// What a version wrote, every later one restores.
@@ -399,7 +402,8 @@ async fn an_older_schema_is_brought_up_to_date_afterwards(world: World) {
         "admin_user_invite",
         "idempotent_answer",
         "api_token_count",
-        "service_token_seen",
+        "service_token_use",
+        "rotation_wish",
         "api_token_seen",
         "audit_anchor",
         "installation_key",
@@ -411,6 +415,8 @@ async fn an_older_schema_is_brought_up_to_date_afterwards(world: World) {
         ("revision", "key_before"),
         ("revision", "key_current"),
         ("revision", "key_next"),
+        ("service_token", "previous_version"),
+        ("service_token", "rotated_at"),
     ];
     let bytes = file::without(&bytes, &new, &columns);
     let bytes = file::sealed(file::of_schema(&bytes, 1), &world.key.backup_key());
