@@ -74,6 +74,14 @@ impl Handle {
         self.promise.max_staleness
     }
 
+    /// Returns when this node has applied something after `revision`, and after `patience` in any case.
+    pub async fn pass(&self, revision: Revision, patience: Duration) {
+        let mut applied = self.applied.clone();
+        let passed = applied.wait_for(|applied| *applied > revision);
+        // Whoever waits looks for itself.
+        drop(tokio::time::timeout(patience, passed).await);
+    }
+
     /// Up to where this node has applied the feed.
     pub fn applied(&self) -> Revision {
         *self.applied.borrow()
@@ -129,12 +137,10 @@ pub struct Follower {
     assertions: Option<Assertions>,
     clock: Clock,
     heart: Heart,
-    promise: Promise,
     applied: watch::Sender<Revision>,
     wake: Arc<Notify>,
     /// Asks for a heartbeat on an embedded store.
     report: Arc<Notify>,
-    watched: Watched,
     failing: bool,
     /// Whether there were other nodes on the list when it was last read.
     has_company: bool,
@@ -152,8 +158,9 @@ impl Follower {
         promise: Promise,
     ) -> Result<(Self, Handle), countersign_store::Error> {
         // On the list first: a revoker that reads it while this node loads must wait for this node too.
-        let (started_at, serves_stale) = (clock.now(), promise.serves_stale);
-        let heart = Heart { store: store.clone(), node, started_at, serves_stale };
+        let (started_at, watched) = (clock.now(), Watched::default());
+        let heart =
+            Heart { store: store.clone(), node, started_at, promise, clock: clock.clone(), watched: watched.clone() };
         heart.register(Revision::new(0)).await?;
         let keys = Keys::new(store.clone(), Arc::clone(&index), node);
         let noted = clock.boot();
@@ -166,8 +173,7 @@ impl Follower {
         store.heartbeat(node, revision).await?;
         let (applied, receiver) = watch::channel(revision);
         let wake = Arc::new(Notify::new());
-        let watched = Watched::default();
-        let handle = Handle { node, applied: receiver, wake: Arc::clone(&wake), watched: watched.clone(), promise };
+        let handle = Handle { node, applied: receiver, wake: Arc::clone(&wake), watched, promise };
         let mut follower = Self {
             store,
             keys,
@@ -177,11 +183,9 @@ impl Follower {
             assertions: None,
             clock,
             heart,
-            promise,
             applied,
             wake,
             report: Arc::default(),
-            watched,
             failing: false,
             has_company: false,
         };
@@ -262,7 +266,7 @@ impl Follower {
     /// A timed poll: note the time, count the heartbeat, then read. The node is fresh as of the noted time.
     ///
     /// A revoker may take a counter that stands still as proof that its node has gone stale, so a node that can't count
-    /// must not stay fresh. An embedded store has no other nodes, and there the heart beats beside this: a disk that is
+    /// must not stay fresh. An embedded store has no other servers, and there the heart beats beside this: a disk that is
     /// full or stands still must not stop verification.
     async fn poll_in_time(&mut self) -> Result<(), countersign_store::Error> {
         let noted = self.clock.boot();
@@ -276,25 +280,7 @@ impl Follower {
         self.poll().await?;
         beaten?;
         self.freshness.renew(noted);
-        self.forget_the_dead().await
-    }
-
-    async fn forget_the_dead(&mut self) -> Result<(), countersign_store::Error> {
-        let nodes = self.store.list_nodes().await?;
-        self.has_company = nodes.iter().any(|node| node.id != self.heart.node);
-        let now = self.clock.boot();
-        self.watched.note(&nodes, now);
-        for node in nodes.iter().filter(|node| node.id != self.heart.node) {
-            let patience = if node.serves_stale {
-                FORGET_STALE_AFTER
-            } else {
-                FORGET_AFTER.max(propagation::bound(self.promise.max_staleness))
-            };
-            if self.watched.silent_for(node, now) >= patience {
-                tracing::warn!(node.id = %node.id, "a node that has been silent for long is taken off the list");
-                self.store.remove_node(node.id).await?;
-            }
-        }
+        self.has_company = self.heart.forget_the_dead().await?;
         Ok(())
     }
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::assertion::{Assertions, Issuer, keeper};
 use crate::census;
 use crate::config::{Settings, Stale, TlsFiles};
+use crate::finisher;
 use crate::flusher::Flusher;
 use crate::follower::{Follower, Promise};
 use crate::gate::{Gate, listener};
@@ -109,7 +110,7 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Background {
     tasks: Tasks,
-    /// Of the flusher, the recorder, the sweeper, the rekeyer, the census, the minter and the keeper.
+    /// Of the flusher, the recorder, the sweeper, the rekeyer, the finisher, the census, the minter and the keeper.
     flusher: CancellationToken,
     /// Once nothing is recorded any more.
     witness: CancellationToken,
@@ -122,6 +123,7 @@ const FLUSHER: &str = "flusher";
 const RECORDER: &str = "recorder of refusals";
 const SWEEPER: &str = "sweeper";
 const REKEYER: &str = "rekeyer";
+const FINISHER: &str = "finisher";
 const CENSUS: &str = "census";
 const TRACES: &str = "traces";
 const MINTER: &str = "minter of assertions";
@@ -144,9 +146,9 @@ impl Server {
         let mut background = Background::default();
         background.tasks.spawn(WRITER, unfailing(writer.run()));
         if lock.is_some() {
-            // The lock says that no other server lives on this database. Whoever is on the list was killed, and a
-            // revoker would wait for it until it must have gone stale.
-            for node in store.list_nodes().await? {
+            // The lock says that no other server lives on this database. Whichever is on the list was killed, and a
+            // revoker would wait for it until it must have gone stale. Verifiers may live on.
+            for node in store.list_nodes().await?.iter().filter(|node| !node.is_verifier) {
                 store.remove_node(node.id).await?;
             }
         }
@@ -263,6 +265,8 @@ impl Server {
         background.tasks.spawn(KEEPER, unfailing(keep));
         let rekey = rekeyer::run(ops.clone(), Arc::clone(&index), background.flusher.clone());
         background.tasks.spawn(REKEYER, unfailing(rekey));
+        let finish = finisher::run(ops.clone(), background.flusher.clone());
+        background.tasks.spawn(FINISHER, unfailing(finish));
         let tracer = match &settings.otlp_endpoint {
             Some(endpoint) => {
                 let lost = metrics.spans_lost.clone();

@@ -80,6 +80,9 @@ async fn find(connection: &mut AnyConnection, id: &AccountId) -> Result<Option<A
 /// Every change of an account after `from`.
 pub(crate) const CHANGES: &str = "SELECT id, pfid, revision FROM account WHERE revision > $1 ORDER BY revision, id";
 
+/// The account itself, if nothing was read before.
+pub(crate) const LIVING: &str = "SELECT id, pfid, revision FROM account WHERE id = $1 AND id > $2 || $3 LIMIT $4";
+
 pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let mut columns = Columns::of("account", row);
     let subject = Subject::Account { id: columns.parse()?, pfid: columns.parse()? };

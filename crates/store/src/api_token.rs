@@ -121,6 +121,12 @@ pub(crate) const EVERYTHING: &str = concat!(
     " LEFT JOIN api_token_seen ON api_token_id = id WHERE +deleted_at IS NULL AND ended_at IS NULL"
 );
 
+/// The API tokens of an account that live and have not ended with their deployment.
+pub(crate) const LIVING: &str = concat!(
+    feed!(last_used_at!()),
+    " WHERE account_id = $1 AND id > $2 || $3 AND deleted_at IS NULL AND ended_at IS NULL ORDER BY id LIMIT $4"
+);
+
 pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let mut columns = Columns::of("api_token", row);
     let id = columns.parse()?;

@@ -56,7 +56,7 @@ pub struct Contents {
 impl Contents {
     /// Whether this is the key that was current in the installation that the backup is of.
     pub fn belongs_to(&self, key: &InstallationKey) -> bool {
-        self.key_check == key.check_value()
+        self.key_check.as_slice().try_into().is_ok_and(|check| key.known_by(check).is_some())
     }
 
     /// How many rows of a table are in it.

@@ -80,6 +80,10 @@ async fn find(
 pub(crate) const CHANGES: &str =
     "SELECT id, account_id, deleted_at, revision FROM environment WHERE revision > $1 ORDER BY revision, id";
 
+/// The environments of an account, tombstones included: tokens may outlive them, and must go on being refused.
+pub(crate) const LIVING: &str = "SELECT id, account_id, deleted_at, revision FROM environment \
+     WHERE account_id = $1 AND id > $2 || $3 ORDER BY id LIMIT $4";
+
 pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let mut columns = Columns::of("environment", row);
     let subject = Subject::Environment {

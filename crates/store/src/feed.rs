@@ -1,5 +1,7 @@
 //! The feed: what has changed since a revision, and everything there is.
 
+mod living;
+
 use std::pin::Pin;
 
 use countersign_token::digest::LiveKeys;
@@ -15,6 +17,8 @@ use crate::row::{Columns, Row};
 use crate::store::Store;
 use crate::tx::{Head, Tx};
 use crate::{account, api_token, environment, management_token, service_token, user, zone};
+
+pub use living::{LivingKind, LivingPlace};
 
 /// What a poll has read, all of one moment.
 #[derive(Clone, Debug)]

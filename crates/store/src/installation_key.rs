@@ -50,7 +50,7 @@ pub(crate) async fn identify(connection: &mut AnyConnection, keyring: &Keyring) 
     }
     let live = Head::read(connection).await?.keys;
     let checks: Vec<_> = records.iter().map(|record| (record.id, record.check_value)).collect();
-    let is_any = keyring.held().iter().any(|key| checks.iter().any(|(_, check)| key.check_value() == *check));
+    let is_any = keyring.held().iter().any(|key| checks.iter().any(|(_, check)| key.known_by(check).is_some()));
     match keyring.identify(live, &checks) {
         Ok(()) => Ok(()),
         Err(missing) if is_any => Err(missing.into()),

@@ -54,7 +54,7 @@ pub use audit::{
 pub use database::{Database, Options};
 pub use environment::Environment;
 pub use error::{Error, Source};
-pub use feed::Feed;
+pub use feed::{Feed, LivingKind, LivingPlace};
 pub use inspect::{Expiring, Schema, Tombstones};
 pub use installation::Installation;
 pub use installation_key::KeyRecord;

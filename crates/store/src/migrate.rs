@@ -72,6 +72,12 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0010_secret_use.sql"),
         postgres: include_str!("../migrations/postgres/0010_secret_use.sql"),
     },
+    Migration {
+        version: 11,
+        name: "verifiers",
+        sqlite: include_str!("../migrations/sqlite/0011_verifiers.sql"),
+        postgres: include_str!("../migrations/postgres/0011_verifiers.sql"),
+    },
 ];
 
 /// The newest version that this program knows.

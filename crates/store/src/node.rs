@@ -1,4 +1,4 @@
-//! The servers that follow the feed of this store.
+//! The servers that follow the feed of this store, and the programs that follow it through them.
 //!
 //! Nothing here takes a revision or an audit event, and nothing waits for those who do: a node must be able to count its
 //! heartbeat also while another one holds the counter.
@@ -27,6 +27,11 @@ impl NodeId {
     pub fn generate(entropy: &Entropy) -> Self {
         Self(InstallationId::generate(entropy))
     }
+
+    /// The id with these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(InstallationId::from_bytes(bytes))
+    }
 }
 
 impl fmt::Display for NodeId {
@@ -49,7 +54,7 @@ impl FromStr for NodeId {
     }
 }
 
-/// A server that follows the feed.
+/// A server that follows the feed, or a program that does so through one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its id.
@@ -64,17 +69,27 @@ pub struct Node {
     pub serves_stale: bool,
     /// The newest installation key that it holds.
     pub installation_key: KeyId,
+    /// Whether it is a program that verifies by itself. It outlives the server that it follows.
+    pub is_verifier: bool,
 }
 
 impl Node {
     /// A node that starts, and refuses when it falls behind.
     pub fn new(id: NodeId, started_at: Timestamp, applied: Revision) -> Self {
-        Self { id, started_at, heartbeat: 0, applied, serves_stale: false, installation_key: KeyId::FIRST }
+        Self {
+            id,
+            started_at,
+            heartbeat: 0,
+            applied,
+            serves_stale: false,
+            installation_key: KeyId::FIRST,
+            is_verifier: false,
+        }
     }
 }
 
 impl Store {
-    /// Puts a node on the list, or back on it.
+    /// Puts a node on the list, or back on it; one that is there counts a heartbeat, and reports how far it has come.
     ///
     /// # Errors
     ///
@@ -84,8 +99,8 @@ impl Store {
         self.write_apart(move |connection| {
             Box::pin(async move {
                 let query = sqlx::query(
-                    "INSERT INTO node (id, started_at, heartbeat, applied, serves_stale, installation_key) \
-                     VALUES ($1, $2, $3, $4, $5, $6) \
+                    "INSERT INTO node (id, started_at, heartbeat, applied, serves_stale, installation_key, is_verifier) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) \
                      ON CONFLICT (id) DO UPDATE SET heartbeat = node.heartbeat + 1, applied = excluded.applied, \
                      serves_stale = excluded.serves_stale, installation_key = excluded.installation_key",
                 )
@@ -94,7 +109,8 @@ impl Store {
                 .bind(node.heartbeat)
                 .bind(node.applied.get())
                 .bind(i64::from(node.serves_stale))
-                .bind(i64::from(node.installation_key.get()));
+                .bind(i64::from(node.installation_key.get()))
+                .bind(i64::from(node.is_verifier));
                 expect_rows(query.execute(connection).await?.rows_affected(), 1)
             })
         })
@@ -191,8 +207,9 @@ impl Tx {
 }
 
 async fn list(connection: &mut AnyConnection) -> Result<Vec<Node>, Error> {
-    let query =
-        sqlx::query("SELECT id, started_at, heartbeat, applied, serves_stale, installation_key FROM node ORDER BY id");
+    let query = sqlx::query(
+        "SELECT id, started_at, heartbeat, applied, serves_stale, installation_key, is_verifier FROM node ORDER BY id",
+    );
     let rows = query.fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
@@ -204,6 +221,7 @@ async fn list(connection: &mut AnyConnection) -> Result<Vec<Node>, Error> {
                 applied: Revision::new(columns.int()?),
                 serves_stale: columns.flag()?,
                 installation_key: columns.key_id()?,
+                is_verifier: columns.flag()?,
             })
         })
         .collect()

@@ -302,6 +302,14 @@ pub(crate) const EVERYTHING: &str = concat!(
      WHERE +deleted_at IS NULL"
 );
 
+/// The service tokens that live in an account and its zones.
+pub(crate) const LIVING: &str = concat!(
+    "SELECT ",
+    feed_columns!(last_seen_at!()),
+    " FROM service_token WHERE account_id = $1 AND (zone_id, id) > ($2, $3) AND deleted_at IS NULL \
+     ORDER BY zone_id, id LIMIT $4"
+);
+
 pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     read_change_columns(Columns::of("service_token", row))
 }

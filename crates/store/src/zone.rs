@@ -61,6 +61,10 @@ fn read(row: &AnyRow) -> Result<Zone, Error> {
 /// Every change of a zone after `from`.
 pub(crate) const CHANGES: &str = "SELECT id, account_id, revision FROM zone WHERE revision > $1 ORDER BY revision, id";
 
+/// The zones of an account.
+pub(crate) const LIVING: &str =
+    "SELECT id, account_id, revision FROM zone WHERE account_id = $1 AND id > $2 || $3 ORDER BY id LIMIT $4";
+
 pub(crate) fn read_change(row: Row<'_>) -> Result<Change, Error> {
     let mut columns = Columns::of("zone", row);
     let subject = Subject::Zone { id: columns.parse()?, account: columns.parse()? };

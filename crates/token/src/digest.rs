@@ -102,10 +102,20 @@ pub enum BearerKind {
     GlobalKey,
 }
 
+/// How an installation key makes digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyForm {
+    /// With itself, as the keys of earlier versions do: whoever can make digests can make every other key too.
+    Whole,
+    /// With a key that is derived for digests alone, and may be handed to whoever verifies.
+    Derived,
+}
+
 /// The 32 bytes that every digest of an installation depends on. Losing them voids every secret.
 pub struct InstallationKey {
     bytes: Zeroizing<[u8; 32]>,
     id: KeyId,
+    form: KeyForm,
 }
 
 impl InstallationKey {
@@ -115,12 +125,17 @@ impl InstallationKey {
     }
 
     fn from_bytes(bytes: Zeroizing<[u8; 32]>) -> Self {
-        Self { bytes, id: KeyId::FIRST }
+        Self { bytes, id: KeyId::FIRST, form: KeyForm::Derived }
     }
 
     /// The same key as that of the installation's with this id. Without this it is taken for the first.
     pub fn with_id(&self, id: KeyId) -> Self {
-        Self { bytes: self.bytes.clone(), id }
+        Self { bytes: self.bytes.clone(), id, form: self.form }
+    }
+
+    /// The same key in another form. Without this it is taken for one of today's.
+    pub fn with_form(&self, form: KeyForm) -> Self {
+        Self { bytes: self.bytes.clone(), id: self.id, form }
     }
 
     /// Which of the installation's keys it is.
@@ -145,7 +160,19 @@ impl InstallationKey {
 
     /// The key that digests secrets.
     pub fn digest_key(&self) -> DigestKey {
-        DigestKey { mac: HashMac::new(&self.bytes), id: self.id }
+        match self.verifier_key() {
+            Some(key) => DigestKey::new(&key, self.id),
+            None => DigestKey { mac: HashMac::new(&self.bytes), id: self.id },
+        }
+    }
+
+    /// What whoever verifies needs to make digests, and can make no other key of the installation with; `None` if the key
+    /// is of a form that has no such thing.
+    pub fn verifier_key(&self) -> Option<MacKey> {
+        match self.form {
+            KeyForm::Whole => None,
+            KeyForm::Derived => Some(self.derive(&[b"countersign digests"])),
+        }
     }
 
     /// The key of the audit log's chain.
@@ -200,9 +227,18 @@ impl InstallationKey {
         self.derive(&[b"countersign assertion keys"])
     }
 
-    /// What the store keeps to notice a lost or foreign key. It reveals nothing of the key.
+    /// What the store keeps to notice a lost or foreign key, and to know the key's form. It reveals nothing of the key.
     pub fn check_value(&self) -> [u8; 32] {
-        self.mac(&[b"countersign check value"])
+        match self.form {
+            KeyForm::Whole => self.mac(&[b"countersign check value"]),
+            KeyForm::Derived => self.mac(&[b"countersign check value of a key that derives digests"]),
+        }
+    }
+
+    /// The same key in the form that this check value was made with; `None` if it is another key's.
+    pub fn known_by(&self, check_value: &[u8; 32]) -> Option<Self> {
+        let forms = [KeyForm::Derived, KeyForm::Whole].map(|form| self.with_form(form));
+        forms.into_iter().find(|key| key.check_value() == *check_value)
     }
 
     fn derive(&self, purpose: &[&[u8]]) -> MacKey {
@@ -271,6 +307,11 @@ pub struct DigestKey {
 }
 
 impl DigestKey {
+    /// The key that digests secrets, from [`InstallationKey::verifier_key`] and the id of that key.
+    pub fn new(key: &MacKey, id: KeyId) -> Self {
+        Self { mac: HashMac::new(key.as_bytes()), id }
+    }
+
     /// Which of the installation's keys it is.
     pub fn id(&self) -> KeyId {
         self.id
@@ -323,7 +364,7 @@ mod tests {
     use proptest::prelude::*;
     use sha2::{Digest as _, Sha256};
 
-    use super::{BearerKind, Digest, InstallationKey, KeyId, MacKey, hash_mac};
+    use super::{BearerKind, Digest, DigestKey, InstallationKey, KeyForm, KeyId, MacKey, hash_mac};
     use crate::entropy::Entropy;
     use crate::id::{ClientId, encode_hex};
     use crate::secret::Secret;
@@ -337,7 +378,10 @@ mod tests {
     proptest! {
         #[test]
         fn digests_are_hmac_over_sha_256(key: [u8; 32], id: [u8; 16], secret in "[!-~]{0,130}") {
-            let digest_key = InstallationKey::from_bytes(zeroize::Zeroizing::new(key)).digest_key();
+            let installation_key = InstallationKey::from_bytes(zeroize::Zeroizing::new(key));
+            let derived = reference(&key, b"countersign digests");
+            for (form, key) in [(KeyForm::Whole, key), (KeyForm::Derived, derived)] {
+            let digest_key = installation_key.with_form(form).digest_key();
             let inner: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
             prop_assert_eq!(hash_mac::sha256(secret.as_bytes()), inner);
             let client_id = ClientId::from_bytes(id);
@@ -351,6 +395,7 @@ mod tests {
             ] {
                 let expected = reference(&key, &[name.as_bytes(), &inner].concat());
                 prop_assert_eq!(*digest_key.bearer(kind, &secret).as_bytes(), expected);
+            }
             }
         }
 
@@ -399,7 +444,9 @@ mod tests {
             mac(key.answer_key("ab", &Secret::from("c".to_owned()))),
             mac(key.backup_key()),
             mac(key.assertion_key()),
+            mac(key.verifier_key().unwrap()),
             key.check_value(),
+            key.with_form(KeyForm::Whole).check_value(),
             *key.pad_audit_key(KeyId::FIRST, &[0; 32]),
             *key.pad_audit_key(KeyId(2), &[0; 32]),
         ];
@@ -416,6 +463,24 @@ mod tests {
         assert_ne!(*closed, *old.audit_key().as_bytes());
         assert_eq!(*new.pad_audit_key(old.id(), &closed), *old.audit_key().as_bytes());
         assert_ne!(*old.pad_audit_key(old.id(), &closed), *old.audit_key().as_bytes());
+    }
+
+    #[test]
+    fn a_check_value_tells_the_form() {
+        let key = InstallationKey::generate(&Entropy::seeded(8)).with_id(KeyId(2));
+        for form in [KeyForm::Whole, KeyForm::Derived] {
+            let known = key.known_by(&key.with_form(form).check_value()).unwrap();
+            assert_eq!((known.form, known.id()), (form, KeyId(2)));
+            let digest = |key: &InstallationKey| key.digest_key().bearer(BearerKind::ApiToken, "x");
+            assert!(digest(&known).matches(&digest(&key.with_form(form))));
+            assert_eq!(known.verifier_key().is_some(), form == KeyForm::Derived);
+        }
+        assert!(key.known_by(&InstallationKey::generate(&Entropy::seeded(9)).check_value()).is_none());
+        // What is handed out makes the digests, and nothing else of the installation.
+        let handed_out = DigestKey::new(&key.verifier_key().unwrap(), key.id());
+        let digest = |key: &DigestKey| key.bearer(BearerKind::ApiToken, "x");
+        assert!(digest(&handed_out).matches(&digest(&key.digest_key())));
+        assert!(!digest(&handed_out).matches(&digest(&key.with_form(KeyForm::Whole).digest_key())));
     }
 
     #[test]

@@ -266,8 +266,7 @@ fn kept<'k>(keys: &'k [InstallationKey], records: &[KeyRecord]) -> Vec<&'k Insta
 }
 
 fn record_of<'r>(key: &InstallationKey, records: &'r [KeyRecord]) -> Option<&'r KeyRecord> {
-    let check = key.check_value();
-    records.iter().find(|record| record.check_value == check)
+    records.iter().find(|record| key.known_by(&record.check_value).is_some())
 }
 
 #[derive(Serialize)]

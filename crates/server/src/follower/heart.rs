@@ -4,11 +4,12 @@ use std::convert::Infallible;
 
 use countersign_store::{Error, Node, NodeId, Store};
 use countersign_token::feed::Revision;
-use countersign_token::time::Timestamp;
+use countersign_token::time::{Clock, Timestamp};
 use tokio::sync::{Notify, watch};
 
-use super::POLL;
 use super::keys::newest;
+use super::{FORGET_AFTER, FORGET_STALE_AFTER, POLL, Promise};
+use crate::propagation::{self, Watched};
 
 /// A node's heartbeat. Clones are the same node's.
 #[derive(Clone, Debug)]
@@ -16,7 +17,10 @@ pub(super) struct Heart {
     pub(super) store: Store,
     pub(super) node: NodeId,
     pub(super) started_at: Timestamp,
-    pub(super) serves_stale: bool,
+    pub(super) promise: Promise,
+    pub(super) clock: Clock,
+    /// The heartbeats of the nodes on the list, as this one has seen them.
+    pub(super) watched: Watched,
 }
 
 impl Heart {
@@ -24,7 +28,8 @@ impl Heart {
     pub(super) async fn register(&self, applied: Revision) -> Result<(), Error> {
         let node = Node::new(self.node, self.started_at, applied);
         let installation_key = newest(&self.store);
-        self.store.register_node(&Node { serves_stale: self.serves_stale, installation_key, ..node }).await
+        let serves_stale = self.promise.serves_stale;
+        self.store.register_node(&Node { serves_stale, installation_key, ..node }).await
     }
 
     /// Counts a heartbeat, and reports how far the node has come. A node that was struck off the list comes back on it.
@@ -33,6 +38,26 @@ impl Heart {
             Err(Error::Rows { .. }) => self.register(applied).await,
             other => other,
         }
+    }
+
+    /// Takes those off the list that have been silent for long, and says whether there is anybody else on it.
+    pub(super) async fn forget_the_dead(&self) -> Result<bool, Error> {
+        let nodes = self.store.list_nodes().await?;
+        let now = self.clock.boot();
+        self.watched.note(&nodes, now);
+        let others = || nodes.iter().filter(|node| node.id != self.node);
+        for node in others() {
+            let patience = if node.serves_stale {
+                FORGET_STALE_AFTER
+            } else {
+                FORGET_AFTER.max(propagation::bound(self.promise.max_staleness))
+            };
+            if self.watched.silent_for(node, now) >= patience {
+                tracing::warn!(node.id = %node.id, "a node that has been silent for long is taken off the list");
+                self.store.remove_node(node.id).await?;
+            }
+        }
+        Ok(others().next().is_some())
     }
 
     /// Beats every second, and when it is asked to, until it is dropped; for an embedded store, beside the reading of the
@@ -48,7 +73,12 @@ impl Heart {
                 () = asked.notified() => {}
             }
             let now = *applied.borrow();
-            match self.beat(now).await {
+            let beaten = match self.beat(now).await {
+                // Programs that verify by themselves are on the list of a database that one server has to itself.
+                Ok(()) => self.forget_the_dead().await.map(|_has_company| ()),
+                failed => failed,
+            };
+            match beaten {
                 Ok(()) if failing => {
                     tracing::info!("the store can be written again");
                     failing = false;

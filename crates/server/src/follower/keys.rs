@@ -79,11 +79,10 @@ impl Keys {
         match source.load() {
             Ok(keys) => {
                 let records = self.store.list_installation_keys().await?;
-                let id = |key: &InstallationKey| {
-                    let check = key.check_value();
-                    records.iter().find(|record| record.check_value == check).map(|record| record.id)
+                let known = |key: &InstallationKey| {
+                    records.iter().find_map(|record| Some(key.known_by(&record.check_value)?.with_id(record.id)))
                 };
-                Ok(keys.iter().filter_map(|key| Some(key.with_id(id(key)?))).collect())
+                Ok(keys.iter().filter_map(known).collect())
             }
             Err(error) => {
                 if self.missed.is_none() {

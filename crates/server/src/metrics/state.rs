@@ -45,7 +45,7 @@ impl State {
     }
 
     fn encode_feed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Sources { store, freshness, follower, clock, .. } = &self.0;
+        let Sources { freshness, follower, clock, .. } = &self.0;
         let now = clock.boot();
         let help = "Revision of the feed that this node has applied";
         encoder
@@ -60,10 +60,10 @@ impl State {
         encoder
             .encode_descriptor("feed_age_limit", help, Some(&Unit::Seconds), MetricType::Gauge)?
             .encode_gauge(&follower.max_staleness().as_secs_f64())?;
-        // A file has no other servers.
         let bound = propagation::bound(follower.max_staleness());
-        let nodes = if store.is_embedded() { 1 } else { follower.watched().live(now, bound).max(1) };
-        let help = "Servers of this installation that are alive, this one included";
+        let nodes = follower.watched().live(now, bound).max(1);
+        let help =
+            "Servers of this installation that are alive, this one included, and programs that verify by themselves";
         encoder.encode_descriptor("nodes", help, None, MetricType::Gauge)?.encode_gauge(&whole(nodes))
     }
 

@@ -91,10 +91,10 @@ impl Ops {
         let now = self.clock.now();
         let subject = ("installation_key", String::new());
         let event = self.event(&actor, "installation_key.prepare", subject, None, &Origin::default());
-        let check_value = key.check_value();
+        let key = key.with_id(KeyId::FIRST);
         let (id, _) = self
             .commit(gives, move |tx| {
-                let event = event.clone();
+                let (event, key) = (event.clone(), key.with_id(KeyId::FIRST));
                 Box::pin(async move {
                     let live = tx.live_keys();
                     if let Some(before) = live.before {
@@ -105,13 +105,13 @@ impl Ops {
                         )));
                     }
                     let known = tx.list_installation_keys().await?;
-                    if let Some(known) = known.iter().find(|known| known.check_value == check_value) {
+                    if let Some(known) = known.iter().find(|known| key.known_by(&known.check_value).is_some()) {
                         return Err(Error::Conflict(format!("this is key {} of the installation already", known.id)));
                     }
                     if let (Some(next), false) = (live.next, again) {
                         return Err(Error::Conflict(format!("key {next} is prepared already")));
                     }
-                    let id = tx.insert_next_key(&check_value, now).await?;
+                    let id = tx.insert_next_key(&key.check_value(), now).await?;
                     tx.record(AuditEvent { subject_id: id.to_string(), ..event });
                     Ok(id)
                 })
@@ -148,7 +148,8 @@ impl Ops {
                         .list_nodes()
                         .await?
                         .iter()
-                        .filter(|node| node.installation_key != next)
+                        // A verifier is given a key with the first digest that is made with it.
+                        .filter(|node| !node.is_verifier && node.installation_key != next)
                         .map(|node| node.id.to_string())
                         .collect();
                     if !behind.is_empty() {

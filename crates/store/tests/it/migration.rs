@@ -173,7 +173,7 @@ async fn everything_of_the_step_before_is_in_its_place(world: World) {
 /// Every secret that was handed out is good for what it was good for.
 pub(crate) async fn admits_what_it_admitted(store: &Open) {
     let entropy = countersign_token::entropy::Entropy::seeded(3);
-    let index = Index::new(key().digest_key(), &entropy);
+    let index = Index::new(store.keys().current().digest_key(), &entropy);
     store.load(&mut |change| index.apply(&change)).await.unwrap();
     let now = Timestamp::from_micros(1_795_319_990_000_000);
     let bearer = index.authenticate_bearer(BearerKind::ApiToken, ACCOUNT_TOKEN, now).expect("the account's token");

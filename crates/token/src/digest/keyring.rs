@@ -133,7 +133,7 @@ pub(crate) fn identified<K>(keys: &[K], checks: &[(KeyId, [u8; 32])]) -> Vec<Ins
 where
     K: std::ops::Deref<Target = InstallationKey>,
 {
-    let of = |check: &[u8; 32]| keys.iter().find(|key| key.check_value() == *check);
+    let of = |check: &[u8; 32]| keys.iter().find_map(|key| key.known_by(check));
     checks.iter().filter_map(|(id, check)| Some(of(check)?.with_id(*id))).collect()
 }
 

@@ -9,7 +9,7 @@ use countersign_server::config::key::KeySource;
 use countersign_server::store::{
     AuditFilter, Database, Error, Expiring, KeyRecord, Options, Schema, Store, Tombstones,
 };
-use countersign_server::token::digest::{InstallationKey, Keyring, LiveKeys};
+use countersign_server::token::digest::{Keyring, LiveKeys};
 use countersign_server::token::time::Timestamp;
 
 use super::{Check, Report};
@@ -216,9 +216,11 @@ impl Looking<'_> {
     /// A change of the installation key that goes on, and keys that one has left behind. `None` if there is neither.
     async fn installation_keys(&mut self) -> Result<Option<Check>, Error> {
         // That the file can be read was said before.
-        let held: Vec<_> = self.source.load().unwrap_or_default().iter().map(InstallationKey::check_value).collect();
-        let live = self.store.live_keys().await?;
-        Ok(judge_keys(self.now, live, &self.store.list_installation_keys().await?, &held))
+        let keys = self.source.load().unwrap_or_default();
+        let records = self.store.list_installation_keys().await?;
+        let checks = records.iter().map(|record| record.check_value);
+        let held: Vec<_> = checks.filter(|check| keys.iter().any(|key| key.known_by(check).is_some())).collect();
+        Ok(judge_keys(self.now, self.store.live_keys().await?, &records, &held))
     }
 
     async fn signing_key(&mut self) -> Result<Option<Check>, Error> {
