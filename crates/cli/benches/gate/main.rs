@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p countersign-cli --bench gate                 everything
-//! cargo bench -p countersign-cli --bench gate -- P4 P15       of P4, P5, P6, P7, P9, P13 and P15 those that are named
+//! cargo bench -p countersign-cli --bench gate -- P4 P15       of P4, P5, P6, P7, P9, P13, P14 and P15 those that are named
 //! COUNTERSIGN=/usr/bin/countersign cargo bench …              another binary than the one that was built for this
 //! ```
 //!
@@ -19,6 +19,7 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures with the real clock")]
 
+mod assertions;
 mod cpu;
 mod envoy;
 mod figure;
@@ -42,20 +43,21 @@ const CONNECTIONS: usize = 64;
 const TOKENS: usize = 100_000;
 
 type Measure = fn(&Cores);
-const NUMBERS: [(&str, Measure); 7] = [
+const NUMBERS: [(&str, Measure); 8] = [
     ("P4", forward_auth::measure),
     ("P5", proxied::measure),
     ("P6", envoy::measure),
     ("P7", refusals::measure),
     ("P9", revocation::measure),
     ("P13", idle::measure),
+    ("P14", assertions::measure),
     ("P15", system_calls::measure),
 ];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let Some(unknown) = wanted.iter().find(|wanted| NUMBERS.iter().all(|(number, _)| number != wanted)) {
-        println!("nothing here measures {unknown}; there are P4, P5, P6, P7, P9, P13 and P15");
+        println!("nothing here measures {unknown}; there are P4, P5, P6, P7, P9, P13, P14 and P15");
         std::process::exit(2);
     }
     println!("machine: {}", cpu::machine());

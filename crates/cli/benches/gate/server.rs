@@ -89,10 +89,14 @@ impl Installation {
 
     /// What a proxy asks for each of the tokens.
     pub(crate) fn requests(&self, tokens: &[Pair], status: u16) -> Requests {
-        let path = self.verify();
+        self.requests_of(&self.verify(), tokens, status)
+    }
+
+    /// The same with another demand.
+    pub(crate) fn requests_of(&self, path: &str, tokens: &[Pair], status: u16) -> Requests {
         let head = |pair: &Pair| {
             let Pair { client_id, secret } = pair;
-            get(&path, &format!("CF-Access-Client-Id: {client_id}\r\nCF-Access-Client-Secret: {secret}\r\n"))
+            get(path, &format!("CF-Access-Client-Id: {client_id}\r\nCF-Access-Client-Secret: {secret}\r\n"))
         };
         Requests::new(tokens.iter().map(head), status)
     }
