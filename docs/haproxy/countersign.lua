@@ -4,7 +4,7 @@
 -- Should this function fail, nothing is set, and haproxy.cfg refuses the request.
 
 -- What the gate is told of a request; add the one that `header=` in the demand names.
-local ASKED = { "cf-access-client-id", "cf-access-client-secret", "authorization", "x-request-id", "x-forwarded-for" }
+local ASKED = { "cf-access-client-id", "cf-access-client-secret", "authorization", "x-request-id", "x-forwarded-for", "user-agent" }
 -- What the gate's answer is used for, each in a variable of that name with underscores: txn.countersign_kind, …
 local TOLD = {
   "countersign-kind", "countersign-token-id", "countersign-token-name", "countersign-client-id",

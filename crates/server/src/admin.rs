@@ -7,6 +7,7 @@ mod answer;
 mod call;
 mod error;
 pub(crate) mod openapi;
+mod rotation;
 mod service_tokens;
 
 use axum::Router;
@@ -22,9 +23,13 @@ routes! {
     // method, path, name in the description, handler
     GET    "/accounts/{account_id}/service_tokens"       "accounts/service_tokens/list"   service_tokens::list;
     GET    "/accounts/{account_id}/service_tokens/{id}"  "accounts/service_tokens/get"    service_tokens::get;
+    GET    "/accounts/{account_id}/service_tokens/{id}/rotation" "accounts/service_tokens/rotation/get" rotation::get;
+    PUT    "/accounts/{account_id}/service_tokens/{id}/rotation" "accounts/service_tokens/rotation/update" rotation::update;
 
     GET    "/zones/{zone_id}/service_tokens"             "zones/service_tokens/list"      service_tokens::list;
     GET    "/zones/{zone_id}/service_tokens/{id}"        "zones/service_tokens/get"       service_tokens::get;
+    GET    "/zones/{zone_id}/service_tokens/{id}/rotation" "zones/service_tokens/rotation/get" rotation::get;
+    PUT    "/zones/{zone_id}/service_tokens/{id}/rotation" "zones/service_tokens/rotation/update" rotation::update;
 }
 
 /// The API, without its prefix.

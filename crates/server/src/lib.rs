@@ -14,6 +14,7 @@ pub mod cloudflare;
 pub mod config;
 mod connect;
 mod fault;
+pub mod finisher;
 pub mod flusher;
 pub mod follower;
 pub mod gate;

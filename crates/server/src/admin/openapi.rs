@@ -8,7 +8,7 @@ use super::answer::PROBLEM;
 use super::{Error, PREFIX, ROUTES};
 use crate::invalid::Invalid;
 use crate::limit;
-use crate::management::openapi::{Part, json_response, response, with_header, with_retry_after};
+use crate::management::openapi::{Part, json_response, response, with, with_header, with_retry_after};
 use crate::query::PER_PAGE_MAX;
 use crate::route::Route;
 
@@ -18,6 +18,8 @@ enum Takes {
     Nothing,
     /// A page of a list, and which of its items; the parameters have these names.
     Page(&'static [&'static str]),
+    /// A body that has this schema.
+    Body(&'static str),
 }
 
 /// What an operation takes and gives, by its name, and what it does. It gives what has this schema.
@@ -30,6 +32,10 @@ fn shape(name: &str) -> Option<(&'static str, Takes, &'static str)> {
             "Admin_ServiceTokens",
         ),
         "service_tokens/get" => ("One service token", Takes::Nothing, "Admin_ServiceToken"),
+        "service_tokens/rotation/get" => ("Who still comes with the secret before", Takes::Nothing, "Admin_Rotation"),
+        "service_tokens/rotation/update" => {
+            ("Ends the secret before once nobody comes with it", Takes::Body("Admin_UpdateRotation"), "Admin_Rotation")
+        }
         _ => return None,
     })
 }
@@ -66,6 +72,9 @@ fn errors() -> Vec<(u16, &'static str, Vec<Error>)> {
         ),
         (403, "The caller may not do this", vec![Error::Forbidden]),
         (404, "There is no such thing here, or an id in the path is malformed", vec![Error::NotFound, Error::NoRoute]),
+        (408, "The body did not arrive in time", vec![Error::TooSlow]),
+        (409, "It is not possible in the present state", vec![Error::Conflict("the state".to_owned())]),
+        (413, "The body is longer than 1 MiB", vec![Error::TooLarge]),
         (429, limit::MEANING, vec![Error::Exceeded(limit::EXAMPLE)]),
         (500, "A bug", vec![Error::Internal]),
         (503, "The store can't be reached, or this node has fallen behind", vec![Error::Unavailable]),
@@ -96,18 +105,24 @@ fn describe(route: &Route, summary: &str, takes: Takes, gives: &str) -> Value {
         parameters.push(in_query("per_page", &json!({"type": "integer", "minimum": 1, "default": PER_PAGE_MAX})));
     }
     let mut responses = Map::from_iter([("200".to_owned(), json_response("Success", &schema::named(gives)))]);
-    let statuses = [400, 401, 403, 404, 429, 500, 503];
+    let mut statuses = vec![400, 401, 403, 404, 429, 500, 503];
+    if let Takes::Body(_) = takes {
+        statuses.extend([408, 409, 413]);
+    }
     let error = |status: u16| json!({"$ref": format!("#/components/responses/Admin_{status}")});
     responses.extend(statuses.into_iter().map(|status| (status.to_string(), error(status))));
     let (tag, _) = route.name.rsplit_once('/').unwrap_or((route.name, ""));
-    json!({
+    let operation = json!({
         "operationId": format!("admin/{}", route.name),
         "tags": [format!("admin/{tag}")],
         "summary": summary,
         "security": [{"managementToken": []}, {"email": [], "key": []}],
         "parameters": parameters,
         "responses": responses,
-    })
+    });
+    let Takes::Body(schema) = takes else { return operation };
+    let content = json!({"application/json": {"schema": schema::named(schema)}});
+    with(operation, "requestBody", json!({"required": true, "content": content}))
 }
 
 fn in_path(name: &str) -> Value {

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::Error;
 use super::answer;
 use super::call::Call;
+use super::rotation::{CurrentSecret, PreviousSecret};
 use crate::caller::Read;
-use crate::ops::ListServiceTokens;
+use crate::ops::{ListServiceTokens, SecretUses};
 
 /// A service token. Every member is always there.
 #[derive(Serialize)]
@@ -30,18 +31,6 @@ struct Wire<'a> {
     previous_secret: Option<PreviousSecret>,
 }
 
-/// The secret that was made last.
-#[derive(Serialize)]
-struct CurrentSecret {
-    version: u32,
-}
-
-/// The secret before, while it is good.
-#[derive(Serialize)]
-struct PreviousSecret {
-    expires_at: String,
-}
-
 #[derive(Serialize)]
 struct Page<'a> {
     service_tokens: Vec<Wire<'a>>,
@@ -51,7 +40,7 @@ struct Page<'a> {
 }
 
 impl<'a> Wire<'a> {
-    fn new(token: &'a ServiceToken, now: Timestamp) -> Self {
+    fn new(token: &'a ServiceToken, uses: &SecretUses, now: Timestamp) -> Self {
         let has_ended = token.ends_at().is_some_and(|end| end <= now);
         let previous = token.previous().map(|(_, end)| end).filter(|end| *end > now && !has_ended);
         Self {
@@ -72,8 +61,8 @@ impl<'a> Wire<'a> {
             updated_at: token.updated_at.to_string(),
             expires_at: token.ends_at().map(|at| at.to_string()),
             last_seen_at: token.last_seen_at.map(|at| at.to_string()),
-            current_secret: CurrentSecret { version: token.secret_version },
-            previous_secret: previous.map(|end| PreviousSecret { expires_at: end.to_string() }),
+            current_secret: CurrentSecret::new(token, uses),
+            previous_secret: previous.map(|end| PreviousSecret::new(token, uses, end)),
         }
     }
 }
@@ -89,9 +78,10 @@ pub(super) async fn list(call: Call) -> Result<Response, Error> {
         per_page: paging.per_page,
     };
     let found = call.app.ops.list_service_tokens(&permit, &list).await?;
+    let uses = call.app.ops.list_secret_uses(&permit, &found.tokens).await?;
     let now = call.app.clock.now();
     Ok(answer::success(&Page {
-        service_tokens: found.tokens.iter().map(|token| Wire::new(token, now)).collect(),
+        service_tokens: found.tokens.iter().zip(&uses).map(|(token, uses)| Wire::new(token, uses, now)).collect(),
         page: paging.page,
         per_page: paging.per_page,
         total_count: found.total,
@@ -101,5 +91,7 @@ pub(super) async fn list(call: Call) -> Result<Response, Error> {
 pub(super) async fn get(call: Call) -> Result<Response, Error> {
     let permit = call.permit::<Read>()?;
     let token = call.app.ops.find_service_token(&permit, &call.token_id()?).await?;
-    Ok(answer::success(&Wire::new(&token, call.app.clock.now())))
+    let uses = call.app.ops.list_secret_uses(&permit, std::slice::from_ref(&token)).await?;
+    let uses = uses.first().cloned().unwrap_or_default();
+    Ok(answer::success(&Wire::new(&token, &uses, call.app.clock.now())))
 }

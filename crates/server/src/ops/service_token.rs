@@ -302,7 +302,7 @@ impl Ops {
 }
 
 impl Seat {
-    fn with_last_seen(&self, mut token: ServiceToken) -> ServiceToken {
+    pub(super) fn with_last_seen(&self, mut token: ServiceToken) -> ServiceToken {
         token.last_seen_at = token.last_seen_at.max(self.index().and_then(|index| index.last_seen(&token.client_id)));
         token
     }

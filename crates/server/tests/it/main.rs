@@ -35,6 +35,7 @@ mod read;
 mod refusal;
 mod restart;
 mod rotate;
+mod rotation;
 mod route;
 mod snapshot;
 mod sweep;

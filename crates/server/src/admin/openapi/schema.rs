@@ -67,8 +67,8 @@ pub(super) fn all() -> Map<String, Value> {
         ("updated_at", time()),
         ("expires_at", nullable(&time())),
         ("last_seen_at", nullable(&time())),
-        ("current_secret", complete(vec![("version", number(1))])),
-        ("previous_secret", nullable(&complete(vec![("expires_at", time())]))),
+        ("current_secret", named("Admin_CurrentSecret")),
+        ("previous_secret", nullable(&named("Admin_PreviousSecret"))),
     ]);
     let page = complete(vec![
         ("service_tokens", json!({"type": "array", "items": named("Admin_ServiceToken"), "maxItems": 1000})),
@@ -76,6 +76,38 @@ pub(super) fn all() -> Map<String, Value> {
         ("per_page", number(1)),
         ("total_count", number(0)),
     ]);
-    let schemas = [("Admin_Problem", problem), ("Admin_ServiceToken", token), ("Admin_ServiceTokens", page)];
+    let last_use = || {
+        [
+            ("last_seen_at", nullable(&time())),
+            ("visited_at", nullable(&time())),
+            ("address", nullable(&json!({"type": "string", "examples": ["192.0.2.7"]}))),
+            ("user_agent", nullable(&json!({"type": "string", "maxLength": 256}))),
+        ]
+    };
+    let current = complete([("version", number(1))].into_iter().chain(last_use()).collect());
+    let previous = [("version", nullable(&number(1))), ("expires_at", time())];
+    let previous = complete(previous.into_iter().chain(last_use()).collect());
+    let wish = complete(vec![("quiet", json!({"type": "string"})), ("asked_at", time()), ("due_at", time())]);
+    let rotation = complete(vec![
+        ("service_token_id", token_id()),
+        ("rotated_at", nullable(&time())),
+        ("current_secret", named("Admin_CurrentSecret")),
+        ("previous_secret", nullable(&named("Admin_PreviousSecret"))),
+        ("quiet_since", nullable(&time())),
+        ("finish_when_quiet", nullable(&wish)),
+        ("verifiers", number(0)),
+        ("as_of", time()),
+    ]);
+    let quiet = json!({"type": ["string", "null"], "maxLength": 100, "examples": ["24h"]});
+    let update = object(&["finish_when_quiet"], [("finish_when_quiet", quiet)]);
+    let schemas = [
+        ("Admin_CurrentSecret", current),
+        ("Admin_PreviousSecret", previous),
+        ("Admin_Rotation", rotation),
+        ("Admin_UpdateRotation", update),
+        ("Admin_Problem", problem),
+        ("Admin_ServiceToken", token),
+        ("Admin_ServiceTokens", page),
+    ];
     schemas.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
