@@ -16,6 +16,18 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// What was asked is not so yet; the output has said what is. Exit status 3.
+#[derive(Debug)]
+pub(crate) struct NotYet;
+
+impl fmt::Display for NotYet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not yet")
+    }
+}
+
+impl std::error::Error for NotYet {}
+
 /// The exit status of a command that ended with `error`, and what is to be said about it.
 pub(crate) fn report(error: &anyhow::Error) -> (ExitCode, Option<String>) {
     // Whoever read our output has seen enough of it: `countersign audit export | head` is no failure.
@@ -24,6 +36,9 @@ pub(crate) fn report(error: &anyhow::Error) -> (ExitCode, Option<String>) {
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe));
     if closed {
         return (ExitCode::SUCCESS, None);
+    }
+    if error.is::<NotYet>() {
+        return (ExitCode::from(3), None);
     }
     let status = if error.is::<Usage>() { 2 } else { 1 };
     (ExitCode::from(status), Some(format!("error: {}", redact(&format!("{error:#}")))))

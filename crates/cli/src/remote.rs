@@ -6,7 +6,7 @@ use std::error;
 use anyhow::anyhow;
 use clap::Args;
 use countersign_client::cloudflare::Scope;
-use countersign_client::{Credential, Error, cloudflare, prefactor};
+use countersign_client::{Credential, Error, admin, cloudflare, prefactor};
 
 use crate::failure::Usage;
 
@@ -50,6 +50,12 @@ impl Remote {
     pub(crate) fn cloudflare(&self) -> anyhow::Result<cloudflare::Client> {
         let credential = self.credential("`countersign token create` makes one")?;
         Ok(cloudflare::Client::new(&self.url, &credential).map_err(usage)?)
+    }
+
+    /// A client of that server's own API. No message from here names the token.
+    pub(crate) fn admin(&self) -> anyhow::Result<admin::Client> {
+        let credential = self.credential("`countersign token create` makes one")?;
+        Ok(admin::Client::new(&self.url, &credential).map_err(usage)?)
     }
 
     /// A client of that server in the dialect of API tokens. No message from here names the token.

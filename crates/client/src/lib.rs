@@ -1,8 +1,9 @@
 //! Typed HTTP client of Countersign's management API, in both of its dialects.
 //!
-//! [`cloudflare`] is about service tokens, [`prefactor`] about API tokens. Each works against Countersign and against
-//! every server that keeps the same contract. Both send each request once: a create that is repeated after a lost answer
-//! may make a second token, and only the caller can tell whether that is wanted.
+//! [`cloudflare`] is about service tokens, [`prefactor`] about API tokens, [`admin`] about what those have no words for.
+//! Each of the first two works against Countersign and against every server that keeps the same contract. All send each
+//! request once: a create that is repeated after a lost answer may make a second token, and only the caller can tell
+//! whether that is wanted.
 //!
 //! ```no_run
 //! use countersign_client::Credential;
@@ -34,6 +35,7 @@
 //! # }
 //! ```
 
+pub mod admin;
 pub mod cloudflare;
 mod connection;
 mod credential;

@@ -1,6 +1,7 @@
 //! `countersign service-token`
 
 mod import;
+mod rotation;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -23,6 +24,7 @@ Examples:
   countersign service-token create --name deploy --duration 2160h
   countersign service-token list --search deploy
   countersign service-token rotate 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --grace 24h
+  countersign service-token rotation 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --finish-when-quiet 24h
   countersign service-token delete 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --yes
   countersign service-token import tokens.csv --account 2f0c5b1be6f84e7f8a2d3c4b5a697887 --dry-run";
 
@@ -133,6 +135,8 @@ Examples:
         #[command(flatten)]
         one: One,
     },
+    /// Say whether anybody still comes with the secret before, and end it
+    Rotation(rotation::Arguments),
     /// Let a token live a year from now, if it would not live longer anyway
     #[command(after_help = "\
 Examples:
@@ -360,6 +364,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let token = call.client.delete_service_token(&call.scope, &one.id).await.map_err(|e| call.explain(e))?;
             call.show(&token, None)
         }
+        Action::Rotation(arguments) => rotation::run(arguments).await,
         Action::Import(arguments) => import::run(arguments).await,
     }
 }

@@ -256,3 +256,50 @@ fn no_secret_reaches_the_log() {
         }
     }
 }
+
+#[test]
+fn a_rotation_says_who_still_comes_with_the_old_secret() {
+    let scene = Scene::new(&[]);
+    let issued = scene.run(&["create", "--name", "deploy", "--json"]).json();
+    let id = id(&issued);
+    let said = scene.run(&["rotation", id]).ok();
+    assert!(said.ends_with("\n\nThere is no old secret that is still good.\n"), "{said}");
+    let said = scene.run(&["rotation", id, "--finish-when-quiet", "24h"]).failed(1);
+    assert!(said.contains("rotate with --grace"), "{said}");
+
+    let rotated = scene.run(&["rotate", id, "--grace", "48h", "--json"]).json();
+    let (said, errors) = scene.run(&["rotation", id]).not_yet();
+    assert!(said.contains("Nobody has come with the old secret since") && said.contains("too early"), "{said}");
+    assert_eq!(errors, "");
+
+    assert_eq!(scene.gate_says(&issued), "admitted");
+    let (said, _) = scene.run(&["rotation", id]).not_yet();
+    assert!(said.contains("Old secret seen") && said.contains(" from 127.0.0.1"), "{said}");
+    assert!(said.contains("Somebody still comes with the old secret"), "{said}");
+    let (json, _) = scene.run(&["rotation", id, "--json", "--quiet", "1h"]).not_yet();
+    let told: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&told["previous_secret"]["version"], &told["previous_secret"]["address"]),
+        (&1.into(), &"127.0.0.1".into())
+    );
+    assert_eq!(
+        (&told["current_secret"]["version"], &told["current_secret"]["last_seen_at"]),
+        (&2.into(), &Value::Null)
+    );
+
+    let said = scene.run(&["rotation", id, "--finish-when-quiet", "24h"]).ok();
+    assert!(said.contains("Ends when quiet   for 24h, not before "), "{said}");
+    let kept = scene.run(&["rotation", id, "--keep", "--json"]).json();
+    assert_eq!((&kept["finish_when_quiet"], kept["previous_secret"].is_object()), (&Value::Null, true));
+    assert_eq!(scene.gate_says(&issued), "admitted");
+
+    let said = scene.run(&["rotation", id, "--finish-now"]).ok();
+    assert!(said.ends_with("\n\nThere is no old secret that is still good.\n"), "{said}");
+    assert_eq!((scene.gate_says(&issued), scene.gate_says(&rotated)), ("invalid".into(), "admitted".into()));
+
+    let said = scene.run(&["rotation", "00000000-0000-0000-0000-000000000000"]).failed(1);
+    assert!(said.contains("countersign service-token list"), "{said}");
+    let said = scene.run(&["rotation", id, "--finish-when-quiet", "forever"]).failed(2);
+    assert!(said.contains("forever"), "{said}");
+    scene.run(&["rotation", id, "--finish-now", "--keep"]).failed(2);
+}

@@ -36,6 +36,12 @@ impl Outcome {
         self.stdout
     }
 
+    /// Standard output and error of a command that must have said that something is not so yet.
+    pub(crate) fn not_yet(self) -> (String, String) {
+        assert_eq!(self.code, Some(3), "{self:?}");
+        (self.stdout, self.stderr)
+    }
+
     /// The one JSON document of a command that must have succeeded.
     pub(crate) fn json(self) -> Value {
         let stdout = self.ok();
