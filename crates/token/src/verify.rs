@@ -213,6 +213,7 @@ impl Reason {
 /// What admits a credential, or why it is refused.
 type Judgement = Result<Admitted, Reason>;
 
+#[derive(Clone, Copy)]
 struct Admitted {
     slot_used: SecretSlot,
     has_two_secrets: bool,
