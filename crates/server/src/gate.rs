@@ -27,6 +27,7 @@ mod answer;
 pub mod forward_auth;
 pub mod grpc;
 pub mod listener;
+mod plain;
 mod tally;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVal
 use http_body_util::Full;
 use hyper::body::Bytes;
 
+use super::forward_auth::Head;
 use super::{Answer, Gate, Refusal};
 use crate::assertion;
 
@@ -155,15 +156,15 @@ pub(super) fn certs(document: String) -> Response {
 }
 
 /// Gives back the request's id if it has a well-formed one. The gate never makes one.
-pub(super) fn keep_request_id(request: &HeaderMap, response: &mut HeaderMap) {
-    if let Some(id) = request_id(request) {
-        response.insert(REQUEST_ID.clone(), id.clone());
+pub(super) fn keep_request_id(request: &impl Head, response: &mut HeaderMap) {
+    if let Some(id) = request_id(request).and_then(|id| HeaderValue::from_bytes(id).ok()) {
+        response.insert(REQUEST_ID.clone(), id);
     }
 }
 
 /// A request's id, if it has a well-formed one.
-pub(super) fn request_id(request: &HeaderMap) -> Option<&HeaderValue> {
-    request.get(&REQUEST_ID).filter(|id| is_request_id(id.as_bytes()))
+pub(super) fn request_id(request: &impl Head) -> Option<&[u8]> {
+    request.values(REQUEST_ID.as_str()).next().filter(|id| is_request_id(id))
 }
 
 pub(super) fn is_request_id(id: &[u8]) -> bool {

@@ -9,12 +9,43 @@ use http::{StatusCode, Uri};
 use super::answer::{self, Response};
 use super::{Awaited, Gate, Refusal};
 use crate::assertion::{self, Minting};
-use crate::proxy::TrustedProxies;
+use crate::proxy::{FORWARDED_FOR, TrustedProxies};
+
+/// What is asked of a request's head, however it was read.
+pub(super) trait Head {
+    fn path(&self) -> &str;
+
+    /// Empty if there is none.
+    fn query(&self) -> &str;
+
+    fn fields(&self) -> impl Iterator<Item = (&str, &[u8])>;
+
+    /// The values of one field, in any case of its name.
+    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]>;
+}
+
+impl Head for (&Uri, &HeaderMap) {
+    fn path(&self) -> &str {
+        self.0.path()
+    }
+
+    fn query(&self) -> &str {
+        self.0.query().unwrap_or_default()
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.1.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
+    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.1.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+}
 
 /// Answers one request that came from `peer`. Method and body do not matter: a proxy asks with the client's own. A request
 /// that needs an assertion which is yet to be made is answered by [`handle_after`].
 pub fn handle(gate: &Gate, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<Response, Minting> {
-    respond(gate, peer, uri, headers, Awaited::Nothing)
+    respond(gate, peer, &(uri, headers), Awaited::Nothing)
 }
 
 /// Answers the same request once its assertion has come, or has not come in time.
@@ -27,18 +58,19 @@ pub async fn handle_after(
 ) -> Response {
     let awaited = Awaited::Over(minting.wait().await);
     // One wait is enough for everybody.
-    respond(gate, peer, uri, headers, awaited).unwrap_or_else(|_: Minting| answer::refused(Refusal::NoAssertion))
+    let answer = respond(gate, peer, &(uri, headers), awaited);
+    answer.unwrap_or_else(|_: Minting| answer::refused(Refusal::NoAssertion))
 }
 
-fn respond(
+/// The answer to a request, unless that needs an assertion which is yet to be made.
+pub(super) fn respond(
     gate: &Gate,
     peer: Option<IpAddr>,
-    uri: &Uri,
-    headers: &HeaderMap,
+    head: &impl Head,
     awaited: Awaited,
 ) -> Result<Response, Minting> {
-    let mut response = match uri.path() {
-        "/verify" => gate.timed(|| verify(gate, peer, uri.query().unwrap_or_default(), headers, awaited))?,
+    let mut response = match head.path() {
+        "/verify" => gate.timed(|| verify(gate, peer, head, awaited))?,
         "/livez" => answer::text(StatusCode::OK, "alive\n"),
         "/readyz" if gate.is_ready() => answer::text(StatusCode::OK, "ready\n"),
         "/readyz" => answer::refused(Refusal::Stale),
@@ -53,20 +85,13 @@ fn respond(
         }
         _ => answer::text(StatusCode::NOT_FOUND, "not found\n"),
     };
-    answer::keep_request_id(headers, response.headers_mut());
+    answer::keep_request_id(head, response.headers_mut());
     Ok(response)
 }
 
-fn verify(
-    gate: &Gate,
-    peer: Option<IpAddr>,
-    query: &str,
-    headers: &HeaderMap,
-    awaited: Awaited,
-) -> Result<Response, Minting> {
-    let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let request_id = || answer::request_id(headers)?.to_str().ok();
-    let from = |proxies: &TrustedProxies| proxies.client_of(peer, headers);
-    let agent = || headers.get(USER_AGENT).map(HeaderValue::as_bytes);
-    gate.answer(Demand::parse(query, &gate.index), fields, from, agent, request_id, awaited)
+fn verify(gate: &Gate, peer: Option<IpAddr>, head: &impl Head, awaited: Awaited) -> Result<Response, Minting> {
+    let request_id = || str::from_utf8(answer::request_id(head)?).ok();
+    let from = |proxies: &TrustedProxies| proxies.client(peer, head.values(FORWARDED_FOR));
+    let agent = || head.values(USER_AGENT.as_str()).next();
+    gate.answer(Demand::parse(head.query(), &gate.index), head.fields(), from, agent, request_id, awaited)
 }

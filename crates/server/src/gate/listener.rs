@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use super::{Gate, Response, forward_auth, grpc};
+use super::{Gate, Response, forward_auth, grpc, plain};
 use crate::assertion::Minting;
 use crate::lifecycle::accept::{Place, Room, accept_all};
 use crate::lifecycle::http::{self, HEAD_MAX, Http, undelayed};
@@ -301,7 +301,13 @@ impl Surface {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = TokioIo::new(Patient::asked(io, self.options.write_timeout, self.options.head_timeout));
+        let mut io = Patient::asked(io, self.options.write_timeout, self.options.head_timeout);
+        let unanswered = match plain::serve(&self.gate, peer, &mut io, &self.stop).await {
+            Ok(plain::End::Other(unanswered)) => unanswered,
+            Ok(plain::End::Closed) => return,
+            Err(error) => return tracing::debug!(error = %error, "a connection to the gate ended early"),
+        };
+        let io = TokioIo::new(io.rereading(&unanswered));
         let mut connection = self.http1.serve_connection(io, self.service(peer));
         let mut stopped = pin!(self.stop.requested());
         let mut asked = false;

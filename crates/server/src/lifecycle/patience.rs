@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -12,6 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// its reads fail once no answer was due for a time.
 pub(crate) struct Patient<I> {
     io: I,
+    /// What has come already, to be read again.
+    unread: Bytes,
     patience: Duration,
     /// Runs while a write waits.
     end: Option<Pin<Box<Sleep>>>,
@@ -48,13 +51,18 @@ impl Question {
 
 impl<I> Patient<I> {
     pub(crate) fn new(io: I, patience: Duration) -> Self {
-        Self { io, patience, end: None, question: None }
+        Self { io, unread: Bytes::new(), patience, end: None, question: None }
     }
 
     /// The same for a peer that is answered at once: within `question`, from the start or the last answer on, its next
     /// request must have come whole.
     pub(crate) fn asked(io: I, patience: Duration, question: Duration) -> Self {
         Self { question: Some(Question::new(question)), ..Self::new(io, patience) }
+    }
+
+    /// The same, from which `read` is to be read again before all else.
+    pub(crate) fn rereading(self, read: &[u8]) -> Self {
+        Self { unread: Bytes::copy_from_slice(read), ..self }
     }
 
     /// The same without a bound for requests.
@@ -83,6 +91,11 @@ impl<I> Patient<I> {
 
 impl<I: AsyncRead + Unpin> AsyncRead for Patient<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let length = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
         // While an answer waits to be taken, that has its own bound.
         if read.is_ready() || self.end.is_some() {

@@ -217,3 +217,51 @@ async fn a_slow_head_is_cut_off() {
     client.send(&request[..request.len() / 2]).await;
     assert_eq!(client.answer().await, None, "also behind a request that was in time");
 }
+
+/// What a client sees must not depend on whether its request was read the short way ([`crate::gate`]'s `plain`), or by
+/// hyper, which serves whoever has asked for something else before.
+#[tokio::test]
+async fn both_ways_of_reading_a_request_give_one_answer() {
+    let world = World::new().await;
+    let token = world.account_token();
+    let (demand, good) = (world.demand(), pair(&token));
+    let queries = [demand.as_str(), "", "account_id=x", &format!("{demand}&header=X-Own"), "a=%zz", "a|b", "\u{e9}"];
+    let wrong = good.replace("csec_", "csec-");
+    let own =
+        format!("X-Own: {{\"cf-access-client-id\":\"{}\",\"cf-access-client-secret\":\"x\"}}\r\n", token.client_id);
+    let headers = [
+        String::new(),
+        good.clone(),
+        good.to_uppercase().replace("CF-ACCESS", "cf-Access"),
+        wrong,
+        format!("{good}{good}"),
+        own,
+        format!("{good}X-Request-Id: a1\r\nx-request-id: a2\r\n"),
+        format!("{good}Content-Length: 0\r\n"),
+        format!("{good}Connection: Keep-Alive\r\n"),
+        format!("{good}Connection: close\r\n"),
+        format!("{good}Expect: 100-continue\r\n"),
+        format!("{good}Upgrade: websocket\r\nConnection: upgrade\r\n"),
+        format!("{good}TE: trailers\r\nX-Odd:\u{e9}\t \r\n"),
+        format!("{good}Bad Name: x\r\n"),
+        format!("{good}X-Folded: a\r\n b\r\n"),
+        format!("{good}{}", "X-Many: x\r\n".repeat(90)),
+        format!("{good}{}", "X-Many: x\r\n".repeat(110)),
+        format!("{good}X-Long: {}\r\n", "x".repeat(20_000)),
+    ];
+    for query in queries {
+        for header in &headers {
+            for method in ["GET", "POST", "HEAD", "x-own"] {
+                let request = get(query, header).replacen("GET", method, 1);
+                let mut fresh = world.connect().await;
+                let mut known = world.connect().await;
+                assert_eq!(known.ask("GET /livez HTTP/1.1\r\n\r\n").await.status, 200);
+                fresh.try_send(&request).await;
+                known.try_send(&request).await;
+                let (one, other) = (fresh.head().await, known.head().await);
+                assert!(one.is_some(), "{request}");
+                assert_eq!(one, other, "{request}");
+            }
+        }
+    }
+}

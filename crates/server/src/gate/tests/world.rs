@@ -405,6 +405,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Some(answer)
     }
 
+    /// The next answer's status line and its fields in order of their names, but for the value of the date, which must be
+    /// there; `None` when the connection ends instead.
+    pub(super) async fn head(&mut self) -> Option<Vec<String>> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if !matches!(self.0.read_line(&mut line).await, Ok(1..)) {
+                return None;
+            }
+            match line.strip_suffix("\r\n").expect("a whole line") {
+                "" => break,
+                date if date.starts_with("date: ") => lines.push("date".to_owned()),
+                line => lines.push(line.to_owned()),
+            }
+        }
+        lines.sort_unstable();
+        Some(lines)
+    }
+
     /// Says that nothing more will be sent.
     pub(super) async fn shut(&mut self) {
         self.0.shutdown().await.unwrap();
