@@ -78,6 +78,11 @@ enum Command {
 }
 
 impl CommandLine {
+    /// Whether this starts a server.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self.command, Command::Quickstart(_) | Command::Serve(_))
+    }
+
     /// Does what the command line says.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         // Each future is boxed: the largest would otherwise be the size of all.

@@ -22,11 +22,13 @@ use crate::output::Style;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    countersign_server::lifecycle::without_huge_pages();
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => return explain_usage(&error),
     };
+    if line.is_server() {
+        countersign_server::lifecycle::without_huge_pages();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::from(error).context("cannot start the runtime")),

@@ -1,6 +1,9 @@
 //! Huge pages: good for a large index, a waste for everything else.
 
-use rustix::thread::disable_transparent_huge_pages;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use rustix::thread::{disable_transparent_huge_pages, transparent_huge_pages_are_disabled};
 
 /// From how many credentials on the index is so large that finding a page's address costs as much as reading it. Below,
 /// the processor remembers all of them.
@@ -8,9 +11,23 @@ const MANY: u64 = 100_000;
 
 /// Keeps the kernel from giving this process huge pages of memory, of which the allocator would use a small part.
 ///
-/// Called before the first thread is started. A kernel that has none to give is fine.
+/// What the process has got before it came here stays as it is, which is 3 MiB of an idle server's 9. Therefore the program
+/// begins anew in the same process, with the same arguments, which inherits the setting: to be called before anything that
+/// must not happen twice, and before the first thread is started. Where that is impossible, and where the kernel has no
+/// huge pages to give, it goes on.
 pub fn without_huge_pages() {
-    let _ = disable_transparent_huge_pages(true);
+    if is_without() || disable_transparent_huge_pages(true).is_err() || !is_without() {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    if let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next()) {
+        // It returns only if it has failed.
+        let _ = Command::new(program).arg0(name).args(arguments).exec();
+    }
+}
+
+fn is_without() -> bool {
+    transparent_huge_pages_are_disabled() == Ok(true)
 }
 
 /// Takes that back, for memory that is asked for from now on, where the index will be large.
@@ -22,16 +39,14 @@ pub(super) fn make_room_for(credentials: u64) {
 
 #[cfg(test)]
 mod tests {
-    use rustix::thread::transparent_huge_pages_are_disabled;
-
     use super::*;
 
     #[test]
     fn only_a_large_index_gets_huge_pages() {
-        without_huge_pages();
+        disable_transparent_huge_pages(true).unwrap();
         let check = |credentials, disabled| {
             make_room_for(credentials);
-            assert_eq!(transparent_huge_pages_are_disabled().unwrap(), disabled, "{credentials}");
+            assert_eq!(is_without(), disabled, "{credentials}");
         };
         check(0, true);
         check(MANY - 1, true);
