@@ -19,6 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// is bounded by the installation's `max_staleness`; this leaves room for a long one.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long an answer may be. None of them comes near.
+const LEN_MAX: usize = 256 << 20;
+
 /// No body.
 pub(crate) const NOTHING: Option<&()> = None;
 
@@ -94,7 +97,14 @@ impl Connection {
         let response = request.send().await.map_err(lost)?;
         let status = response.status().as_u16();
         let request_id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let body = response.bytes().await.map_err(lost)?.into();
+        let mut response = response;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            if body.len() + chunk.len() > LEN_MAX {
+                return Err(Error::Unexpected { status, problem: format!("an answer of more than {LEN_MAX} bytes") });
+            }
+            body.extend_from_slice(&chunk);
+        }
         Ok(Answer { status, request_id, body })
     }
 }

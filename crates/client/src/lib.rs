@@ -42,6 +42,7 @@ mod credential;
 mod error;
 pub mod prefactor;
 mod text;
+pub mod verifier;
 
 pub use countersign_token::secret::Secret;
 pub use countersign_token::time::{Clock, Timestamp};

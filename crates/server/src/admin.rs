@@ -6,6 +6,7 @@
 mod answer;
 mod call;
 mod error;
+mod feed;
 pub(crate) mod openapi;
 mod rotation;
 mod service_tokens;
@@ -30,6 +31,9 @@ routes! {
     GET    "/zones/{zone_id}/service_tokens/{id}"        "zones/service_tokens/get"       service_tokens::get;
     GET    "/zones/{zone_id}/service_tokens/{id}/rotation" "zones/service_tokens/rotation/get" rotation::get;
     PUT    "/zones/{zone_id}/service_tokens/{id}/rotation" "zones/service_tokens/rotation/update" rotation::update;
+
+    POST   "/feed"                                       "feed/follow"                    feed::follow;
+    DELETE "/feed/{verifier}"                            "feed/leave"                     feed::leave;
 }
 
 /// The API, without its prefix.

@@ -59,6 +59,11 @@ impl<'h> Presented<'h> {
         caller
     }
 
+    /// The same for a request that was let in before, and has waited since.
+    pub(crate) fn authenticate_again(&self, app: &App) -> Result<Caller, Refused> {
+        if app.is_fresh() { self.find_caller(app) } else { Err(Refused::Stale) }
+    }
+
     fn find_caller(&self, app: &App) -> Result<Caller, Refused> {
         let now = app.clock.now();
         match self {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use countersign_store::{Account, AuditActor, Zone};
 use countersign_token::feed::TokenOwner;
-use countersign_token::id::{AccountId, AccountPfid, UserId};
+use countersign_token::id::{AccountId, AccountPfid, ManagementTokenId, UserId};
 use countersign_token::index::{Detail, Index};
 use countersign_token::permission::Permission;
 use countersign_token::service_token::Owner;
@@ -48,6 +48,7 @@ impl Right for Read {
     fn given_by(permission: Permission) -> bool {
         match permission {
             Permission::Everything | Permission::ServiceTokensRead | Permission::ServiceTokensWrite => true,
+            Permission::FeedRead => false,
         }
     }
 }
@@ -56,7 +57,7 @@ impl Right for Write {
     fn given_by(permission: Permission) -> bool {
         match permission {
             Permission::Everything | Permission::ServiceTokensWrite => true,
-            Permission::ServiceTokensRead => false,
+            Permission::ServiceTokensRead | Permission::FeedRead => false,
         }
     }
 }
@@ -65,7 +66,7 @@ impl Right for Administer {
     fn given_by(permission: Permission) -> bool {
         match permission {
             Permission::Everything => true,
-            Permission::ServiceTokensRead | Permission::ServiceTokensWrite => false,
+            Permission::ServiceTokensRead | Permission::ServiceTokensWrite | Permission::FeedRead => false,
         }
     }
 }
@@ -180,14 +181,39 @@ impl Caller {
         }
     }
 
-    /// The accounts on which the caller has any right; `None` means all of them.
+    /// The token that follows the feed, and the accounts that the feed shows it, in their order; `None` if there are none,
+    /// or the caller is no management token: whoever follows has a credential of their own for it, and is known by it.
+    pub fn follower(&self) -> Option<(ManagementTokenId, Vec<AccountId>)> {
+        let Self::Holder(detail) = self else { return None };
+        let Detail::ManagementToken { id, grants, .. } = detail.as_ref() else { return None };
+        let given = grants.iter().filter(|grant| match grant.permission {
+            Permission::Everything | Permission::FeedRead => true,
+            Permission::ServiceTokensRead | Permission::ServiceTokensWrite => false,
+        });
+        let mut accounts: Vec<_> = given.map(|grant| grant.account).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        if accounts.is_empty() { None } else { Some((*id, accounts)) }
+    }
+
+    /// Whether the caller can do nothing but follow the feed.
+    pub fn only_follows(&self) -> bool {
+        let Self::Holder(detail) = self else { return false };
+        let Detail::ManagementToken { grants, .. } = detail.as_ref() else { return false };
+        !grants.is_empty() && grants.iter().all(|grant| grant.permission == Permission::FeedRead)
+    }
+
+    /// The accounts on which the caller has any right but that of following; `None` means all of them.
     pub fn visible_accounts(&self) -> Option<Vec<AccountId>> {
         let mut accounts: Vec<AccountId> = match self {
             Self::Operator => return None,
             Self::Holder(detail) => match detail.as_ref() {
                 Detail::User { installation_owner: true, .. } => return None,
                 Detail::User { accounts, .. } => accounts.to_vec(),
-                Detail::ManagementToken { grants, .. } => grants.iter().map(|grant| grant.account).collect(),
+                Detail::ManagementToken { grants, .. } => {
+                    let seen = grants.iter().filter(|grant| grant.permission != Permission::FeedRead);
+                    seen.map(|grant| grant.account).collect()
+                }
                 Detail::ApiToken { account, environment: None, .. } => vec![*account],
                 Detail::ApiToken { .. } | Detail::ServiceToken { .. } => Vec::new(),
             },

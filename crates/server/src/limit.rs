@@ -54,6 +54,10 @@ impl Limits {
     /// Counts a request of `caller`.
     pub(crate) fn admit(&self, caller: &Caller, now: BootTime) -> Result<(), Exceeded> {
         let Some((max, requests)) = &self.requests else { return Ok(()) };
+        // A verifier that had to wait would go stale, and asks no more often than there are changes.
+        if caller.only_follows() {
+            return Ok(());
+        }
         requests.begin(&Attempt::by(caller.actor()), now).map_err(|wait| Exceeded::Requests(*max, wait))
     }
 

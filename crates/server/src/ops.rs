@@ -11,6 +11,7 @@ mod assertion_key;
 mod audit;
 mod commit;
 mod environment;
+pub mod feed;
 mod field;
 pub(crate) mod idempotency;
 mod import;

@@ -9,11 +9,13 @@ pub enum Permission {
     ServiceTokensRead,
     /// Reading and changing service tokens.
     ServiceTokensWrite,
+    /// Following the feed, as a service does that verifies by itself. It shows nothing but that.
+    FeedRead,
 }
 
 impl Permission {
     /// Every permission, in the order in which they are listed to people.
-    pub const ALL: [Self; 3] = [Self::Everything, Self::ServiceTokensRead, Self::ServiceTokensWrite];
+    pub const ALL: [Self; 4] = [Self::Everything, Self::ServiceTokensRead, Self::ServiceTokensWrite, Self::FeedRead];
 
     /// The name that people and the store know it by.
     pub const fn text(self) -> &'static str {
@@ -21,6 +23,7 @@ impl Permission {
             Self::Everything => "Everything",
             Self::ServiceTokensRead => "Access: Service Tokens Read",
             Self::ServiceTokensWrite => "Access: Service Tokens Write",
+            Self::FeedRead => "Countersign: Verification Feed Read",
         }
     }
 
@@ -35,5 +38,7 @@ impl Permission {
 
 /// A text names no permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be one of: Everything, Access: Service Tokens Read, Access: Service Tokens Write")]
+#[error(
+    "must be one of: Everything, Access: Service Tokens Read, Access: Service Tokens Write, Countersign: Verification Feed Read"
+)]
 pub struct PermissionError;

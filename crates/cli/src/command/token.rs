@@ -37,6 +37,8 @@ enum Action {
 Permissions:
   \"Access: Service Tokens Read\"    look at service tokens
   \"Access: Service Tokens Write\"   look at them and change them
+  \"Countersign: Verification Feed Read\"
+                                   verify its credentials in another program, and nothing else
   \"Everything\"                     every right on the account
 
 Examples:

@@ -22,6 +22,7 @@ mod crash;
 mod doctor;
 mod help;
 mod import;
+mod in_process;
 mod init;
 mod installation_key;
 mod quickstart;

@@ -5,3 +5,4 @@
 mod cloudflare;
 mod prefactor;
 mod server;
+mod verifier;

@@ -46,6 +46,11 @@ impl Call {
         Ok(Presented::from_headers(&self.parts.headers)?.authenticate(&self.app, &self.parts)?)
     }
 
+    /// Who calls, looked at again after a while. This does not count as another request.
+    pub(super) fn caller_again(&self) -> Result<Caller, Error> {
+        Ok(Presented::from_headers(&self.parts.headers)?.authenticate_again(&self.app)?)
+    }
+
     /// The right `R` on the account or zone that the path names.
     pub(super) fn permit<R: Right>(&self) -> Result<Permit<R>, Error> {
         let caller = self.caller()?;
@@ -67,6 +72,11 @@ impl Call {
     /// The token that the path names. None has a malformed id.
     pub(super) fn token_id(&self) -> Result<ServiceTokenId, Error> {
         self.segments.get("id").and_then(|id| id.parse().ok()).ok_or(Error::NotFound)
+    }
+
+    /// What the path has at this place.
+    pub(super) fn segment(&self, name: &str) -> Option<&str> {
+        self.segments.get(name).map(String::as_str)
     }
 
     /// Where the request came from, for the audit log.

@@ -36,6 +36,10 @@ fn shape(name: &str) -> Option<(&'static str, Takes, &'static str)> {
         "service_tokens/rotation/update" => {
             ("Ends the secret before once nobody comes with it", Takes::Body("Admin_UpdateRotation"), "Admin_Rotation")
         }
+        "follow" => {
+            ("What a program that verifies by itself does not know yet", Takes::Body("Admin_Follow"), "Admin_Feed")
+        }
+        "leave" => ("Takes such a program off the list of nodes", Takes::Nothing, "Admin_Left"),
         _ => return None,
     })
 }
@@ -128,6 +132,7 @@ fn describe(route: &Route, summary: &str, takes: Takes, gives: &str) -> Value {
 fn in_path(name: &str) -> Value {
     let schema = match name {
         "id" => schema::token_id(),
+        "verifier" => schema::verifier(),
         _ => schema::hex_id(),
     };
     json!({"name": name, "in": "path", "required": true, "schema": schema})

@@ -61,7 +61,10 @@ impl Cluster {
     }
 
     fn start_private(bin: PathBuf) -> Self {
-        let directory = std::env::temp_dir().join(format!("countersign-test-postgres-{}", std::process::id()));
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("countersign-test-postgres-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
         run(as_postgres(Path::new("mkdir")).args(["-m", "0755"]).arg(&directory));
         let data = directory.join("data");
         let mut initdb = as_postgres(&bin.join("initdb"));

@@ -22,6 +22,11 @@ pub(super) fn token_id() -> Value {
     json!({"type": "string", "format": "uuid", "examples": ["0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"]})
 }
 
+/// The name of a program that verifies by itself.
+pub(super) fn verifier() -> Value {
+    json!({"type": "string", "pattern": "^[0-9A-Za-z._-]{1,64}$", "maxLength": 64, "examples": ["edge-7"]})
+}
+
 /// Any text. No database keeps U+0000.
 pub(super) fn text() -> Value {
     json!({"type": "string", "pattern": "^[^\\u0000]*$"})
@@ -100,7 +105,32 @@ pub(super) fn all() -> Map<String, Value> {
     ]);
     let quiet = json!({"type": ["string", "null"], "maxLength": 100, "examples": ["24h"]});
     let update = object(&["finish_when_quiet"], [("finish_when_quiet", quiet)]);
+    let cursor = json!({"type": ["string", "null"], "maxLength": 512});
+    let follow = object(&["verifier"], [("verifier", verifier()), ("cursor", cursor)]);
+    // docs/in-process.md has the kinds and their members: whoever reads them must stop at one that it does not know.
+    let change = object(
+        &["revision", "kind"],
+        [
+            ("revision", number(0)),
+            ("kind", json!({"enum": ["account", "zone", "environment", "service_token", "api_token"]})),
+        ],
+    );
+    let key = complete(vec![("id", number(1)), ("key", json!({"type": "string", "pattern": "^[0-9a-f]{64}$"}))]);
+    let feed = complete(vec![
+        ("format", json!({"const": 1})),
+        ("installation_id", hex_id()),
+        ("reset", json!({"type": "boolean"})),
+        ("complete", json!({"type": "boolean"})),
+        ("age_us", number(0)),
+        ("max_staleness_us", number(0)),
+        ("keys", json!({"type": "array", "items": key, "minItems": 1, "maxItems": 2})),
+        ("changes", json!({"type": "array", "items": change})),
+        ("cursor", json!({"type": "string", "minLength": 1, "maxLength": 512})),
+    ]);
     let schemas = [
+        ("Admin_Follow", follow),
+        ("Admin_Feed", feed),
+        ("Admin_Left", complete(vec![("verifier", verifier())])),
         ("Admin_CurrentSecret", current),
         ("Admin_PreviousSecret", previous),
         ("Admin_Rotation", rotation),
