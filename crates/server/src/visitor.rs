@@ -40,15 +40,16 @@ impl Visitors {
         presented: &str,
         at: Timestamp,
     ) {
-        let visitor = Visitor { at, address, user_agent: agent.map(|agent| readable(agent, presented)) };
         let [.., last] = secret.id.as_bytes();
         let Some(shelf) = self.0.get(usize::from(*last) % SHELVES) else { return };
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = shelf.len() >= EACH;
+        // Made only where there is a place for it: with very many tokens in use, nearly all come to a shelf that is full.
+        let visitor = || Visitor { at, address, user_agent: agent.map(|agent| readable(agent, presented)) };
         match shelf.entry(secret) {
-            Entry::Occupied(mut known) if known.get().at < visitor.at => *known.get_mut() = visitor,
+            Entry::Occupied(mut known) if known.get().at < at => *known.get_mut() = visitor(),
             Entry::Vacant(place) if !is_full => {
-                place.insert(visitor);
+                place.insert(visitor());
             }
             Entry::Occupied(_) | Entry::Vacant(_) => {}
         }

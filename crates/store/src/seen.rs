@@ -89,8 +89,18 @@ macro_rules! update {
     };
 }
 
-/// The same for the secrets of service tokens. Of two visitors the later one stays, whoever writes last.
+/// The same for the secrets of service tokens of which no visitor is told: most, where many are in use.
 static SECRETS: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "INSERT INTO service_token_use (service_token_id, version, last_seen_at) VALUES",
+        3,
+        "ON CONFLICT (service_token_id, version) DO UPDATE SET last_seen_at = excluded.last_seen_at \
+         WHERE service_token_use.last_seen_at < excluded.last_seen_at",
+    )
+});
+
+/// The same with a visitor. Of two the later one stays, whoever writes last.
+static VISITORS: LazyLock<Bulk> = LazyLock::new(|| {
     macro_rules! by_the_later {
         ($column:literal) => {
             concat!(
@@ -229,28 +239,28 @@ impl Tx {
 }
 
 async fn record(tx: &mut Tx, seen: &[Sighting]) -> Result<(), Error> {
-    let bind = |query: Binding, Sighting { mark, visitor }: &Sighting| {
+    let bind = |query: Binding, Sighting { mark, visitor }: &&Sighting| {
         let query = query.bind(id(&mark.subject));
         let SeenSubject::ServiceToken(_) = mark.subject else { return query.bind(mark.at.as_micros()) };
-        let visitor = visitor.as_deref();
+        let query = query.bind(i64::from(mark.version)).bind(mark.at.as_micros());
+        let Some(visitor) = visitor else { return query };
         query
-            .bind(i64::from(mark.version))
-            .bind(mark.at.as_micros())
-            .bind(visitor.map(|visitor| visitor.at.as_micros()))
-            .bind(visitor.and_then(|visitor| visitor.address).map(|address| address.to_string()))
-            .bind(visitor.and_then(|visitor| visitor.user_agent.as_deref()).map(str::to_owned))
+            .bind(visitor.at.as_micros())
+            .bind(visitor.address.map(|address| address.to_string()))
+            .bind(visitor.user_agent.as_deref().map(str::to_owned))
     };
-    for alike in seen.chunk_by(|one, next| std::ptr::eq(place(&one.mark.subject), place(&next.mark.subject))) {
-        let Some(first) = alike.first() else { continue };
-        let outcome = place(&first.mark.subject).execute(tx.writing_apart(), alike, bind).await;
+    for place in [&SECRETS, &VISITORS, &API_TOKENS, &MANAGEMENT_TOKENS, &USERS] {
+        let alike: Vec<_> = seen.iter().filter(|sighting| std::ptr::eq(place_of(sighting), place)).collect();
+        let outcome = place.execute(tx.writing_apart(), &alike, bind).await;
         tx.noting(outcome)?;
     }
     Ok(())
 }
 
-/// What writes the marks of this kind.
-fn place(subject: &SeenSubject) -> &'static Bulk {
-    match subject {
+/// What writes this down.
+fn place_of(sighting: &Sighting) -> &'static LazyLock<Bulk> {
+    match sighting.mark.subject {
+        SeenSubject::ServiceToken(_) if sighting.visitor.is_some() => &VISITORS,
         SeenSubject::ServiceToken(_) => &SECRETS,
         SeenSubject::ApiToken(_) => &API_TOKENS,
         SeenSubject::ManagementToken(_) => &MANAGEMENT_TOKENS,
