@@ -81,6 +81,21 @@ class Behind(unittest.TestCase):
         self.assertIn(response.status, (200, 201), answer)
         return answer["result"]
 
+    def allow_from(self, token, networks):
+        """Says where a token may come from."""
+        management = urllib.parse.urlsplit(self.server.management)
+        connection = http.client.HTTPConnection(management.hostname, management.port, timeout=PATIENCE)
+        try:
+            connection.request(
+                "PUT", f"/admin/v1/accounts/{self.account_id}/service_tokens/{token['id']}/allow_from",
+                json.dumps({"networks": networks}),
+                {"Authorization": f"Bearer {self.server.installation['api_token']}"})
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        finally:
+            connection.close()
+        self.assertEqual((response.status, answer), (200, {"networks": networks}))
+
     def create(self, scope=None, **fields):
         return self.api("POST", "", {"name": self._testMethodName, **fields}, scope)
 
@@ -333,6 +348,26 @@ class Refusal:
         while not (events := self.server.command(*refused)):
             self.assertLess(time.monotonic(), limit, "the attempt is not in the audit log")
         self.assertEqual([event["address"] for event in events], ["127.0.0.9"])
+
+    def test_only_from_the_networks_of_its_list(self):
+        token = self.create()
+        self.allow_from(token, ["127.0.0.8/30", "2001:db8::/32"])
+        inside, outside = (Client(self.proxy.port, address) for address in ("127.0.0.9", "127.0.0.12"))
+        self.addCleanup(inside.close)
+        self.addCleanup(outside.close)
+        self.assertEqual(inside.request(credentials(token)).status, 200)
+        reached = self.application.reached
+        for client in (outside, self.client):
+            for said in ([], [("X-Forwarded-For", "127.0.0.9")]):
+                answer = client.request([*credentials(token), *said])
+                self.assertEqual((answer.status, answer.reason), (403, "address_not_allowed"))
+        self.assertEqual(self.application.reached, reached)
+        # A proxy of ours is no client, whatever the list says; and none is named where there is no list.
+        self.allow_from(token, ["0.0.0.0/0"])
+        self.refused(credentials(token), 403, "address_not_allowed")
+        self.assertEqual(outside.request(credentials(token)).status, 200)
+        self.allow_from(token, None)
+        self.assertEqual(self.ask(token).status, 200)
 
     def test_disabled_and_deleted(self):
         token = self.create(enabled=False)

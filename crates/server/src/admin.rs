@@ -3,6 +3,7 @@
 //! Every URL of it is on this page. A handler gets a [`call::Call`] and asks it for what it needs, in this order: the
 //! right, the query, the body, the token's id.
 
+mod allow_from;
 mod answer;
 mod call;
 mod error;
@@ -27,10 +28,15 @@ routes! {
     GET    "/accounts/{account_id}/service_tokens/{id}/rotation" "accounts/service_tokens/rotation/get" rotation::get;
     PUT    "/accounts/{account_id}/service_tokens/{id}/rotation" "accounts/service_tokens/rotation/update" rotation::update;
 
+    GET    "/accounts/{account_id}/service_tokens/{id}/allow_from"  "accounts/service_tokens/allow_from/get"  allow_from::get;
+    PUT    "/accounts/{account_id}/service_tokens/{id}/allow_from"  "accounts/service_tokens/allow_from/update"  allow_from::update;
+
     GET    "/zones/{zone_id}/service_tokens"             "zones/service_tokens/list"      service_tokens::list;
     GET    "/zones/{zone_id}/service_tokens/{id}"        "zones/service_tokens/get"       service_tokens::get;
     GET    "/zones/{zone_id}/service_tokens/{id}/rotation" "zones/service_tokens/rotation/get" rotation::get;
     PUT    "/zones/{zone_id}/service_tokens/{id}/rotation" "zones/service_tokens/rotation/update" rotation::update;
+    GET    "/zones/{zone_id}/service_tokens/{id}/allow_from"  "zones/service_tokens/allow_from/get"  allow_from::get;
+    PUT    "/zones/{zone_id}/service_tokens/{id}/allow_from"  "zones/service_tokens/allow_from/update"  allow_from::update;
 
     POST   "/feed"                                       "feed/follow"                    feed::follow;
     DELETE "/feed/{verifier}"                            "feed/leave"                     feed::leave;

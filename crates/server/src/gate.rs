@@ -14,7 +14,7 @@ use countersign_token::demand::{Demand, DemandError};
 use countersign_token::feed::Freshness;
 use countersign_token::index::{Detail, Index};
 use countersign_token::time::{Clock, Timestamp};
-use countersign_token::verify::{self, Decision, Reason, Verified, verify};
+use countersign_token::verify::{self, Decision, Reason, Verified, verify_from};
 use http::HeaderValue;
 
 use crate::assertion::{Assertions, Minting};
@@ -267,7 +267,8 @@ impl Gate {
             Presented::Malformed => return Answer::Refuse(Refusal::Malformed),
         };
         let now = self.clock.now();
-        match verify(&self.index, credential, demand, now) {
+        let known = || self.proxies.known(from(&self.proxies));
+        match verify_from(&self.index, credential, demand, now, &known) {
             Decision::Allow(verified) => {
                 // Rarely more than once a second and secret is there anything to note.
                 if let Some(secret) = self.index.mark_seen(&verified, now)

@@ -86,6 +86,12 @@ impl TrustedProxies {
         }
         client
     }
+
+    /// The client's address, of what [`Self::client`] has found; `None` if that is a proxy's of ours, or the socket: then
+    /// nobody has said who came through it.
+    pub(crate) fn known(&self, client: Option<IpAddr>) -> Option<IpAddr> {
+        client.filter(|_| !self.trust(client))
+    }
 }
 
 /// An address, perhaps with a port.
@@ -146,6 +152,31 @@ mod tests {
         assert_eq!(client("unix, 10.0.0.0/8", None, &["198.51.100.1,10.0.0.1"]).as_deref(), Some("198.51.100.1"));
         assert_eq!(client("unix", None, &["nonsense"]), None);
         assert_eq!(client("", Some("192.0.2.1"), &["198.51.100.1"]).as_deref(), Some("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_proxy_of_ours_is_no_client() {
+        let known = |proxies: &str, peer: Option<&str>, said: &[&str]| {
+            let proxies: TrustedProxies = proxies.parse().unwrap();
+            let peer = peer.map(|peer| peer.parse().unwrap());
+            let client = proxies.client(peer, said.iter().map(|said| said.as_bytes()));
+            proxies.known(client).map(|address| address.to_string())
+        };
+        let check = |peer, said: &[&str], expected: Option<&str>| {
+            assert_eq!(known(PROXIES, peer, said).as_deref(), expected, "{peer:?} {said:?}");
+        };
+        check(Some("203.0.113.9"), &["198.51.100.1"], Some("203.0.113.9"));
+        check(Some("192.0.2.1"), &["198.51.100.1"], Some("198.51.100.1"));
+        check(Some("192.0.2.1"), &["::ffff:198.51.100.1"], Some("198.51.100.1"));
+        check(Some("192.0.2.1"), &["198.51.100.1, 10.1.2.3"], Some("198.51.100.1"));
+        check(Some("192.0.2.1"), &[], None);
+        check(Some("192.0.2.1"), &["198.51.100.7", "unknown"], None);
+        check(Some("192.0.2.1"), &["10.0.0.1"], None);
+        check(Some("192.0.2.1"), &["198.51.100.1", &["10.0.0.1"; 16].join(",")], None);
+        check(None, &["198.51.100.1"], None);
+        assert_eq!(known("unix", None, &["198.51.100.1"]).as_deref(), Some("198.51.100.1"));
+        assert_eq!(known("unix", None, &["nonsense"]), None);
+        assert_eq!(known("", Some("192.0.2.1"), &["198.51.100.1"]).as_deref(), Some("192.0.2.1"));
     }
 
     #[test]

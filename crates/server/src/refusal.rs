@@ -257,7 +257,7 @@ fn event(place: &Place, count: &Count, at: Timestamp) -> AuditEvent {
     // Who has the right secret is the token; who has not may be anybody.
     let actor = match reason {
         Reason::Invalid => AuditActor { kind: "unknown", id: String::new() },
-        Reason::Expired | Reason::Disabled | Reason::Revoked | Reason::NotPermitted => {
+        Reason::Expired | Reason::Disabled | Reason::Revoked | Reason::AddressNotAllowed | Reason::NotPermitted => {
             AuditActor { kind, id: id.clone() }
         }
     };

@@ -67,6 +67,12 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../migrations/postgres/0008_passing_over.sql"),
     },
     Migration {
+        version: 9,
+        name: "allow_from",
+        sqlite: include_str!("../migrations/sqlite/0009_allow_from.sql"),
+        postgres: include_str!("../migrations/postgres/0009_allow_from.sql"),
+    },
+    Migration {
         version: 10,
         name: "secret_use",
         sqlite: include_str!("../migrations/sqlite/0010_secret_use.sql"),

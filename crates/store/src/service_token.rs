@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use countersign_token::allow_from::{AllowFrom, AllowFromError};
 use countersign_token::digest::Digest;
 use countersign_token::duration::TokenDuration;
 use countersign_token::feed::{Change, Revision, Subject};
@@ -24,8 +25,8 @@ use crate::tx::{Group, Tx, head_columns};
 
 macro_rules! columns {
     () => {
-        "id, account_id, zone_id, client_id, name, duration, enabled, secret_version, digest, digest_key, \
-         previous_digest, previous_digest_key, previous_version, previous_expires_at, created_at, rotated_at, \
+        "id, account_id, zone_id, client_id, name, duration, enabled, allow_from, secret_version, digest, \
+         digest_key, previous_digest, previous_digest_key, previous_version, previous_expires_at, created_at, rotated_at, \
          updated_at, expires_at"
     };
 }
@@ -146,6 +147,11 @@ fn read_version_if_any(columns: &mut Columns<'_>) -> Result<Option<u32>, Error> 
     version.map(u32::try_from).transpose().map_err(|error| columns.problem(error))
 }
 
+fn read_allow_from(columns: &mut Columns<'_>) -> Result<Option<AllowFrom>, Error> {
+    let text = columns.text_if_any()?;
+    text.map(str::parse).transpose().map_err(|error: AllowFromError| columns.problem(error))
+}
+
 fn read(row: Row<'_>) -> Result<ServiceToken, Error> {
     let mut columns = Columns::of("service_token", row);
     Ok(ServiceToken {
@@ -158,6 +164,7 @@ fn read(row: Row<'_>) -> Result<ServiceToken, Error> {
         },
         duration: read_duration(&mut columns)?,
         enabled: columns.flag()?,
+        allow_from: read_allow_from(&mut columns)?,
         secret_version: read_version(&mut columns)?,
         digest: columns.keyed_digest()?,
         previous_digest: columns.keyed_digest_if_any()?,
@@ -229,7 +236,7 @@ pub(crate) fn bind_count(query: Binding, (owner, difference): &(Owner, i64)) -> 
 
 /// Adds service tokens, each with its revision.
 pub(crate) static INSERT: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 20, "")
+    Bulk::new(concat!("INSERT INTO service_token (", columns!(), ", name_folded, revision) VALUES"), 21, "")
 });
 
 /// The key that the digest of the secret before was made with; what is there without one says nothing.
@@ -246,6 +253,7 @@ pub(crate) fn bind(query: Binding, (token, revision): &(ServiceToken, i64)) -> B
         .bind(token.name.as_str().to_owned())
         .bind(token.duration.as_str().to_owned())
         .bind(i64::from(token.enabled))
+        .bind(token.allow_from.as_ref().map(AllowFrom::to_string))
         .bind(i64::from(token.secret_version))
         .bind(token.digest.as_bytes().to_vec())
         .bind(i64::from(token.digest.key().get()))
@@ -264,7 +272,7 @@ pub(crate) fn bind(query: Binding, (token, revision): &(ServiceToken, i64)) -> B
 macro_rules! feed_columns {
     ($last_seen_at:expr) => {
         concat!(
-            "id, account_id, zone_id, client_id, name, duration, enabled, digest, secret_version, previous_digest, \
+            "id, account_id, zone_id, client_id, name, duration, enabled, allow_from, digest, secret_version, previous_digest, \
              previous_expires_at, previous_version, expires_at, ",
             $last_seen_at,
             " AS last_seen_at, deleted_at, service_token.revision"
@@ -323,6 +331,7 @@ pub(crate) fn read_change_columns(columns: Columns<'_>) -> Result<Change, Error>
     let name = columns.text()?.to_owned();
     let forever = read_duration(&mut columns)?.is_forever();
     let enabled = columns.flag()?;
+    let allow_from = read_allow_from(&mut columns)?;
     let digest = columns.digest_if_any()?;
     let secret_version = read_version(&mut columns)?;
     let previous = columns.digest_if_any()?.zip(columns.time_if_any()?);
@@ -342,6 +351,7 @@ pub(crate) fn read_change_columns(columns: Columns<'_>) -> Result<Change, Error>
         owner,
         client_id,
         name,
+        allow_from,
         digest,
         secret_version,
         previous,
@@ -482,7 +492,8 @@ impl Tx {
         let query = sqlx::query(
             "UPDATE service_token SET name = $4, name_folded = $5, duration = $6, enabled = $7, secret_version = $8, \
              digest = $9, previous_digest = $10, previous_expires_at = $11, updated_at = $12, expires_at = $13, \
-             revision = $14, digest_key = $15, previous_digest_key = $16, previous_version = $17, rotated_at = $18 \
+             revision = $14, digest_key = $15, previous_digest_key = $16, previous_version = $17, rotated_at = $18, \
+             allow_from = $19 \
              WHERE id = $1 AND account_id = $2 AND zone_id = $3 AND deleted_at IS NULL",
         )
         .bind(token.id.to_string())
@@ -502,7 +513,8 @@ impl Tx {
         .bind(i64::from(token.digest.key().get()))
         .bind(previous_key(token))
         .bind(token.previous_version.map(i64::from))
-        .bind(token.rotated_at.map(Timestamp::as_micros));
+        .bind(token.rotated_at.map(Timestamp::as_micros))
+        .bind(token.allow_from.as_ref().map(AllowFrom::to_string));
         self.execute(query, 1).await
     }
 

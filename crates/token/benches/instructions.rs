@@ -49,6 +49,7 @@ fn main() {
             owner: Owner { account: ACCOUNT, zone: None },
             client_id: *client_id,
             name: "a service token".to_owned(),
+            allow_from: None,
             digest: key.pair(client_id, RIGHT),
             secret_version: 1,
             previous: None,

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::allow_from::AllowFrom;
 use crate::api_token::ApiTokenStatus;
 use crate::digest::Digest;
 use crate::id::{
@@ -102,6 +103,8 @@ pub enum Subject {
         client_id: ClientId,
         /// Its name, for the upstream.
         name: String,
+        /// Where it may be presented from; `None` is anywhere.
+        allow_from: Option<AllowFrom>,
         /// The digest of its secret.
         digest: Digest,
         /// Which of its secrets this is: each has another number.

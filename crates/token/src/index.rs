@@ -16,6 +16,7 @@ mod table;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
@@ -444,6 +445,16 @@ impl Index {
         .flatten()
     }
 
+    /// Whether a candidate whose state says that it has a list may be presented from there. An address that isn't known is on
+    /// none.
+    pub(crate) fn allows_from(&self, candidate: &Candidate, address: Option<IpAddr>) -> bool {
+        let Some(address) = address else { return false };
+        let allows = self.look(candidate.handle, |record| {
+            record.allow_from.as_deref().is_some_and(|allow_from| allow_from.contains(address))
+        });
+        allows.unwrap_or(false)
+    }
+
     #[inline]
     fn shard(&self, hash: u64) -> Option<&Shard> {
         self.shards.of(hash)
@@ -512,6 +523,7 @@ impl Index {
             ticket: Ticket::FIRST,
             version: row.version,
             seen: AtomicU32::new(row.seen),
+            allow_from: row.allow_from,
             previous: row.previous.map(Box::new),
             detail: row.detail.map(Arc::new),
         };

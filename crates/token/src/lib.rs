@@ -41,6 +41,7 @@
 //!         owner: Owner { account, zone: None },
 //!         client_id,
 //!         name: "deploy".to_owned(),
+//!         allow_from: None,
 //!         digest: key.pair(&client_id, secret.expose()),
 //!         secret_version: 1,
 //!         previous: None,
@@ -84,6 +85,7 @@
 
 #![deny(missing_docs)]
 
+pub mod allow_from;
 pub mod api_token;
 pub mod credential;
 pub mod demand;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::allow_from::AllowFrom;
 use crate::digest::Digest;
 use crate::duration::TokenDuration;
 use crate::id::{AccountId, ClientId, ServiceTokenId, ZoneId};
@@ -100,6 +101,8 @@ pub struct ServiceToken {
     pub duration: TokenDuration,
     /// Whether it is admitted at all.
     pub enabled: bool,
+    /// Where it may be presented from; `None` is anywhere.
+    pub allow_from: Option<AllowFrom>,
     /// Counts the secrets, from 1 or from what its creator said.
     pub secret_version: u32,
     /// The digest of the secret.
@@ -181,6 +184,7 @@ impl ServiceToken {
             client_id: new.client_id,
             name: new.name,
             enabled: new.enabled,
+            allow_from: None,
             secret_version: new.secret_version.max(1),
             digest: new.digest,
             previous_digest: None,
@@ -258,6 +262,16 @@ impl ServiceToken {
         after
     }
 
+    /// The token as one that may be presented from there alone; `None` is anywhere. Where that was so before, `updated_at`
+    /// doesn't change.
+    pub fn allowed_from(&self, allow_from: Option<AllowFrom>, now: Timestamp) -> Self {
+        let mut after = Self { allow_from, ..self.clone() };
+        if !after.reads_like(self) {
+            after.updated_at = now;
+        }
+        after
+    }
+
     /// When the token ends; `None` is never.
     pub fn ends_at(&self) -> Option<Timestamp> {
         if self.duration.is_forever() { None } else { Some(self.expires_at) }
@@ -268,15 +282,26 @@ impl ServiceToken {
         self.previous_digest.zip(self.previous_expires_at)
     }
 
-    /// Whether a secret that this token admits now or later is, after the change, refused now or earlier than it would have been.
+    /// Whether a secret that this token admits now or later is, after the change, refused now or earlier than it would have
+    /// been, or where it would not have been.
     ///
     /// Such a change must be in force everywhere before it is reported as done.
     pub fn narrows(&self, after: &Self, now: Timestamp) -> bool {
         let secrets = [Some(self.digest), self.previous_digest];
         secrets.into_iter().flatten().any(|digest| {
             let until = self.admits_until(&digest);
-            until.is_some_and(|until| until > now) && after.admits_until(&digest) < until
+            let is_good = until.is_some_and(|until| until > now);
+            is_good && (after.admits_until(&digest) < until || self.shuts_out(after))
         })
+    }
+
+    /// Whether there is an address that this token may be presented from, and the other may not.
+    fn shuts_out(&self, after: &Self) -> bool {
+        match (&self.allow_from, &after.allow_from) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(before), Some(after)) => !after.covers(before),
+        }
     }
 
     /// The first moment at which a secret is refused; `None` if it always is.
@@ -330,6 +355,7 @@ impl ServiceToken {
         self.name == other.name
             && self.duration == other.duration
             && self.enabled == other.enabled
+            && self.allow_from == other.allow_from
             && self.secret_version == other.secret_version
             && self.digest.matches(&other.digest)
             && self.previous_expires_at == other.previous_expires_at

@@ -1,5 +1,7 @@
 //! The decision about one presented credential.
 
+use std::net::IpAddr;
+
 use crate::credential::Credential;
 use crate::demand::Demand;
 use crate::digest::{BearerKind, Digest, DigestKey};
@@ -7,13 +9,27 @@ use crate::id::ClientId;
 use crate::index::{Candidate, EntryKind, Handle, Index, State, Ticket, compared, same_digest};
 use crate::time::Timestamp;
 
-/// Decides about a credential: is it right, is it active and unexpired, does it meet the demand, in this order.
+/// As [`verify_from`] of a credential that came from nobody knows where: one that is admitted from some addresses only is
+/// refused.
+pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: Timestamp) -> Decision {
+    verify_from(index, credential, demand, now, &|| None)
+}
+
+/// Decides about a credential: is it right, is it active and unexpired, may it come from where it does, does it meet the
+/// demand, in this order. `from` says where it came from, `None` if that isn't known; it is asked only about a credential
+/// that is right and not admitted from everywhere.
 ///
 /// It reads memory only, takes no lock that a writer holds for longer than one entry, and doesn't allocate. An unknown
 /// id and a wrong secret take the same work and get the same answer.
-pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: Timestamp) -> Decision {
+pub fn verify_from(
+    index: &Index,
+    credential: &Credential<'_>,
+    demand: &Demand,
+    now: Timestamp,
+    from: &impl Fn() -> Option<IpAddr>,
+) -> Decision {
     if let Some(before) = index.key_before() {
-        return verify_under_two(index, before, credential, demand, now);
+        return verify_under_two(index, before, credential, demand, now, from);
     }
     match credential {
         Credential::Pair { client_id, secret } => {
@@ -22,7 +38,7 @@ pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: 
             place.warm();
             let digest = index.digest_key().pair(client_id, secret);
             let (handle, judgement) = place.judge(|candidate| {
-                (candidate.handle, judge(index, candidate, EntryKind::Service, &digest, demand, now))
+                (candidate.handle, judge(index, candidate, EntryKind::Service, &digest, demand, now, from))
             });
             Decision::of(Kind::ServiceToken, handle, judgement)
         }
@@ -32,15 +48,16 @@ pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: 
             let digest = index.digest_key().pair(&client_id, secret);
             let (handle, judgement) = place.judge(|candidate| {
                 let unknown = Candidate { is_known: false, ..*candidate };
-                (unknown.handle, judge(index, &unknown, EntryKind::Service, &digest, demand, now))
+                (unknown.handle, judge(index, &unknown, EntryKind::Service, &digest, demand, now, from))
             });
             Decision::of(Kind::ServiceToken, handle, judgement)
         }
         Credential::Bearer { kind: BearerKind::ApiToken, token } => {
             let digest = index.digest_key().bearer(BearerKind::ApiToken, token);
             let place = index.place_of_bearer(&digest);
-            let (handle, judgement) = place
-                .judge(|candidate| (candidate.handle, judge(index, candidate, EntryKind::Api, &digest, demand, now)));
+            let (handle, judgement) = place.judge(|candidate| {
+                (candidate.handle, judge(index, candidate, EntryKind::Api, &digest, demand, now, from))
+            });
             Decision::of(Kind::ApiToken, handle, judgement)
         }
         Credential::Bearer { kind: BearerKind::ManagementToken | BearerKind::GlobalKey, .. } => Decision::INVALID,
@@ -56,6 +73,7 @@ fn verify_under_two(
     credential: &Credential<'_>,
     demand: &Demand,
     now: Timestamp,
+    from: &impl Fn() -> Option<IpAddr>,
 ) -> Decision {
     let (new, old, (decision, is_old)) = match credential {
         Credential::Pair { client_id, secret } => {
@@ -64,7 +82,7 @@ fn verify_under_two(
             // Both at one moment: in between, the row may move from one key to the other.
             let decision = index.place_of_client(client_id).judge(|candidate| {
                 let judge = |digest| {
-                    let judgement = judge(index, candidate, EntryKind::Service, digest, demand, now);
+                    let judgement = judge(index, candidate, EntryKind::Service, digest, demand, now, from);
                     Decision::of(Kind::ServiceToken, candidate.handle, judgement)
                 };
                 either(judge(&new), || judge(&old))
@@ -78,7 +96,7 @@ fn verify_under_two(
             let decision = index.place_of_client(&client_id).judge(|candidate| {
                 let unknown = Candidate { is_known: false, ..*candidate };
                 let judge = |digest| {
-                    let judgement = judge(index, &unknown, EntryKind::Service, digest, demand, now);
+                    let judgement = judge(index, &unknown, EntryKind::Service, digest, demand, now, from);
                     Decision::of(Kind::ServiceToken, unknown.handle, judgement)
                 };
                 either(judge(&new), || judge(&old))
@@ -91,7 +109,7 @@ fn verify_under_two(
             let look = |digest| {
                 let place = index.place_of_bearer(digest);
                 let (handle, judgement) = place.judge(|candidate| {
-                    (candidate.handle, judge(index, candidate, EntryKind::Api, digest, demand, now))
+                    (candidate.handle, judge(index, candidate, EntryKind::Api, digest, demand, now, from))
                 });
                 Decision::of(Kind::ApiToken, handle, judgement)
             };
@@ -193,6 +211,8 @@ pub enum Reason {
     Disabled,
     /// Right, but revoked.
     Revoked,
+    /// Good, but not from where it came.
+    AddressNotAllowed,
     /// Good, but not for what is demanded.
     NotPermitted,
 }
@@ -205,6 +225,7 @@ impl Reason {
             Self::Expired => "expired",
             Self::Disabled => "disabled",
             Self::Revoked => "revoked",
+            Self::AddressNotAllowed => "address_not_allowed",
             Self::NotPermitted => "not_permitted",
         }
     }
@@ -228,6 +249,7 @@ fn judge(
     digest: &Digest,
     demand: &Demand,
     now: Timestamp,
+    from: &impl Fn() -> Option<IpAddr>,
 ) -> Judgement {
     let state = candidate.words.state;
     let is_current = same_digest(candidate.words.digest, compared(digest)) && candidate.is_known;
@@ -238,7 +260,31 @@ fn judge(
     } else {
         return Err(Reason::Invalid);
     };
-    if state.has(State::DELETED) || state.kind() != kind {
+    if state.kind() != kind {
+        return Err(Reason::Invalid);
+    }
+    if state.has(State::RARE) {
+        rare(index, candidate, now, from)?;
+    }
+    if state.is_expired(now) {
+        return Err(Reason::Expired);
+    }
+    if !demand.is_met(index, candidate) {
+        return Err(Reason::NotPermitted);
+    }
+    Ok(Admitted { slot_used, has_two_secrets: state.has(State::HAS_PREVIOUS), ticket: candidate.ticket })
+}
+
+/// What is asked of few: whether a flag refuses them, or the address that they come from.
+#[cold]
+fn rare(
+    index: &Index,
+    candidate: &Candidate,
+    now: Timestamp,
+    from: &impl Fn() -> Option<IpAddr>,
+) -> Result<(), Reason> {
+    let state = candidate.words.state;
+    if state.has(State::DELETED) {
         return Err(Reason::Invalid);
     }
     if state.has(State::REVOKED) {
@@ -250,10 +296,10 @@ fn judge(
     if state.is_expired(now) {
         return Err(Reason::Expired);
     }
-    if !demand.is_met(index, candidate) {
-        return Err(Reason::NotPermitted);
+    if state.has(State::LISTED) && !index.allows_from(candidate, from()) {
+        return Err(Reason::AddressNotAllowed);
     }
-    Ok(Admitted { slot_used, has_two_secrets: state.has(State::HAS_PREVIOUS), ticket: candidate.ticket })
+    Ok(())
 }
 
 /// Whether the secret is the one before, still within its grace.

@@ -16,7 +16,7 @@ use countersign_token::id::{AccountId, ApiTokenId, ClientId, Pfid, ServiceTokenI
 use countersign_token::index::Index;
 use countersign_token::service_token::Owner;
 use countersign_token::time::Timestamp;
-use countersign_token::verify::{Decision, Reason, verify};
+use countersign_token::verify::{Decision, Reason, verify, verify_from};
 
 struct Counting;
 
@@ -55,6 +55,7 @@ fn verification_allocates_nothing() {
         owner: Owner { account, zone: Some(zone) },
         client_id,
         name: "x".to_owned(),
+        allow_from: None,
         digest: key.pair(&client_id, "current"),
         secret_version: 2,
         previous: Some((key.pair(&client_id, "previous"), Timestamp::MAX)),
@@ -75,15 +76,17 @@ fn verification_allocates_nothing() {
         last_used_at: None,
         deleted: false,
     };
-    // What is disabled, expired or revoked: with the right secret, each is refused for what it is.
-    let mut others = [service_token.clone(), service_token.clone(), api_token.clone()];
-    let other_clients = [ClientId::generate(&entropy), ClientId::generate(&entropy)];
+    // What is disabled, expired, revoked or admitted from one address: with the right secret, each is refused for what it is.
+    let mut others = [service_token.clone(), service_token.clone(), api_token.clone(), service_token.clone()];
+    let other_clients = [0; 4].map(|_: u8| ClientId::generate(&entropy));
     for (number, other) in others.iter_mut().enumerate() {
         match other {
-            Subject::ServiceToken { client_id, digest, enabled, expires_at, .. } => {
+            Subject::ServiceToken { client_id, digest, enabled, expires_at, allow_from, .. } => {
                 *client_id = other_clients[number];
                 *digest = key.pair(client_id, "current");
-                (*enabled, *expires_at) = if number == 0 { (false, None) } else { (true, Some(now)) };
+                *enabled = number != 0;
+                *expires_at = (number == 1).then_some(now);
+                *allow_from = (number == 3).then(|| "10.0.0.0/8,192.0.2.7".parse().unwrap());
             }
             Subject::ApiToken { digest, status, .. } => {
                 (*digest, *status) = (key.bearer(BearerKind::ApiToken, "a.b.r"), ApiTokenStatus::Revoked);
@@ -111,11 +114,20 @@ fn verification_allocates_nothing() {
     let revoked_bearer = Credential::Bearer { kind: BearerKind::ApiToken, token: "a.b.r" };
     let unknown = Credential::UnknownPair { secret: Cow::Borrowed("current") };
     let id: &'static str = id.leak();
-    let ids = [&other_clients[0], &other_clients[1], &ClientId::generate(&entropy)];
-    let [disabled_id, expired_id, unknown_id] = ids.map(|id| &*id.to_string().leak());
+    let ids = [&other_clients[0], &other_clients[1], &other_clients[3], &ClientId::generate(&entropy)];
+    let [disabled_id, expired_id, listed_id, unknown_id] = ids.map(|id| &*id.to_string().leak());
     let pair = |id, secret, demand| match present(id, secret) {
         Presented::Credential(credential) => verify(&index, &credential, demand, now),
         Presented::Missing | Presented::Malformed => unreachable!(),
+    };
+    let pair_from = |address: &str| {
+        let address = address.parse().unwrap();
+        match present(listed_id, "current") {
+            Presented::Credential(credential) => {
+                verify_from(&index, &credential, &account_demand, now, &|| Some(address))
+            }
+            Presented::Missing | Presented::Malformed => unreachable!(),
+        }
     };
     let decide = || {
         let before = ALLOCATIONS.get();
@@ -134,6 +146,8 @@ fn verification_allocates_nothing() {
             pair(disabled_id, "current", &account_demand),
             pair(expired_id, "current", &account_demand),
             verify(&index, &revoked_bearer, &account_demand, now),
+            pair_from("192.0.2.8"),
+            pair_from("::ffff:192.0.2.7"),
         ];
         for decision in &decisions {
             if let Decision::Allow(verified) = decision {
@@ -145,7 +159,7 @@ fn verification_allocates_nothing() {
     };
     // A thread makes room for what it keeps of the tables when it looks at one for the first time.
     assert_ne!(decide().0, 0);
-    let expect = |(allocations, decisions): (u64, [Decision; 14])| {
+    let expect = |(allocations, decisions): (u64, [Decision; 16])| {
         assert_eq!(allocations, 0);
         let reasons = decisions.map(|decision| match decision {
             Decision::Allow(_) => None,
@@ -154,7 +168,8 @@ fn verification_allocates_nothing() {
         assert_eq!(reasons[..4], [None; 4]);
         assert_eq!(reasons[4..8], [Some(Reason::Invalid); 4]);
         assert_eq!(reasons[8..11], [Some(Reason::NotPermitted); 3]);
-        assert_eq!(reasons[11..], [Some(Reason::Disabled), Some(Reason::Expired), Some(Reason::Revoked)]);
+        assert_eq!(reasons[11..14], [Some(Reason::Disabled), Some(Reason::Expired), Some(Reason::Revoked)]);
+        assert_eq!(reasons[14..], [Some(Reason::AddressNotAllowed), None]);
     };
     expect(decide());
     // Tables that others have replaced meanwhile cost nothing either.

@@ -34,6 +34,7 @@ fn token(key: &DigestKey, client_id: ClientId, secret: &str, previous: Option<&s
         owner: Owner { account: ACCOUNT, zone: Some(ZONE) },
         client_id,
         name: "x".to_owned(),
+        allow_from: None,
         digest: key.pair(&client_id, secret),
         secret_version: 2,
         previous: previous.map(|previous| (key.pair(&client_id, previous), Timestamp::MAX)),

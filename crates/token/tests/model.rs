@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use countersign_token::api_token::ApiTokenStatus;
 use countersign_token::credential::Credential;
@@ -17,12 +18,29 @@ use countersign_token::id::{
 use countersign_token::index::{Detail, Index};
 use countersign_token::service_token::{Name, NewServiceToken, Owner, Patch, ServiceToken, Update};
 use countersign_token::time::Timestamp;
-use countersign_token::verify::{Decision, Reason, verify};
+use countersign_token::verify::{Decision, Reason, verify, verify_from};
 use proptest::prelude::*;
 
 const SERVICE_TOKENS: usize = 5;
 const API_TOKENS: usize = 4;
 const SECRETS: [&str; 4] = ["one", "two", "three", "four"];
+
+/// Where credentials come from.
+const ADDRESSES: [Option<&str>; 5] =
+    [Some("10.1.1.1"), Some("::ffff:10.1.1.1"), Some("192.0.2.7"), Some("2001:db8::1"), None];
+
+/// Where they may come from, and whether each of the addresses is there.
+const LISTS: [(Option<&str>, [bool; 5]); 5] = [
+    (None, [true; 5]),
+    (Some("10.0.0.0/8"), [true, true, false, false, false]),
+    (Some("192.0.2.7,2001:db8::/32"), [false, false, true, true, false]),
+    (Some("10.0.0.0/9,10.128.0.0/9,2001:db8::1"), [true, true, false, true, false]),
+    (Some("0.0.0.0/0,::/0"), [true, true, true, true, false]),
+];
+
+fn address(number: usize) -> Option<IpAddr> {
+    ADDRESSES[number].map(|address| address.parse().unwrap())
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -50,6 +68,10 @@ enum Step {
     },
     Refresh {
         token: usize,
+    },
+    AllowFrom {
+        token: usize,
+        list: usize,
     },
     Delete {
         token: usize,
@@ -92,6 +114,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (token(), secret(), prop::option::of(-20..100_i64))
             .prop_map(|(token, secret, grace)| Step::Rotate { token, secret, grace }),
         1 => token().prop_map(|token| Step::Refresh { token }),
+        4 => (token(), 0..LISTS.len()).prop_map(|(token, list)| Step::AllowFrom { token, list }),
         1 => token().prop_map(|token| Step::Delete { token }),
         6 => (0..API_TOKENS, status, 1..100_i64, prop::bool::weighted(0.1))
             .prop_map(|(token, status, lives, deleted)| Step::SetApiToken { token, status, lives, deleted }),
@@ -116,6 +139,8 @@ struct World {
     now: Timestamp,
     service_tokens: [Option<ServiceToken>; SERVICE_TOKENS],
     service_token_deleted: [bool; SERVICE_TOKENS],
+    /// Which of the lists each has.
+    service_token_list: [usize; SERVICE_TOKENS],
     api_tokens: [Option<ApiToken>; API_TOKENS],
     environment_deleted: [bool; 2],
     crowd: u16,
@@ -169,6 +194,7 @@ impl World {
             now: Timestamp::from_micros(1_767_225_600_123_456),
             service_tokens: [const { None }; SERVICE_TOKENS],
             service_token_deleted: [false; SERVICE_TOKENS],
+            service_token_list: [0; SERVICE_TOKENS],
             api_tokens: [const { None }; API_TOKENS],
             environment_deleted: [false; 2],
             crowd: 0,
@@ -230,6 +256,14 @@ impl World {
                 self.change(token, |before| before.rotated(grace.map(after), digest, now));
             }
             Step::Refresh { token } => self.change(token, |before| before.refreshed(now)),
+            Step::AllowFrom { token, list } => {
+                let is_there = self.service_tokens[token].is_some() && !self.service_token_deleted[token];
+                if is_there {
+                    self.service_token_list[token] = list;
+                }
+                let allow_from = LISTS[list].0.map(|text| text.parse().unwrap());
+                self.change(token, |before| before.allowed_from(allow_from, now));
+            }
             Step::Delete { token } => {
                 if let Some(service_token) = self.service_tokens[token].clone() {
                     self.service_token_deleted[token] = true;
@@ -287,7 +321,7 @@ impl World {
     }
 
     /// What verification says of a service token, in so many words.
-    fn judge_pair(&self, token: usize, secret: &str) -> Result<(), Reason> {
+    fn judge_pair(&self, token: usize, secret: &str, from: usize) -> Result<(), Reason> {
         let digest = self.key.pair(&client_id(token), secret);
         let known = self.service_tokens[token].as_ref().filter(|_| !self.service_token_deleted[token]);
         let service_token = known.ok_or(Reason::Invalid)?;
@@ -300,6 +334,9 @@ impl World {
         }
         if !service_token.duration.is_forever() && self.now >= service_token.expires_at {
             return Err(Reason::Expired);
+        }
+        if !LISTS[self.service_token_list[token]].1[from] {
+            return Err(Reason::AddressNotAllowed);
         }
         Ok(())
     }
@@ -322,11 +359,13 @@ impl World {
         for token in 0..SERVICE_TOKENS {
             for secret in SECRETS {
                 let credential = Credential::Pair { client_id: client_id(token), secret: Cow::Borrowed(secret) };
-                let state = self.judge_pair(token, secret);
-                for (name, demand, meets_pair, _) in &demands {
+                for (number, (name, demand, meets_pair, _)) in demands.iter().enumerate() {
+                    // Each by itself in its turn: all of them every time would take long.
+                    let from = (number + token + secret.len() + self.history.len()) % ADDRESSES.len();
+                    let state = self.judge_pair(token, secret, from);
                     let expected = state.and(if meets_pair(token) { Ok(()) } else { Err(Reason::NotPermitted) });
-                    let decided = self.decide(index, &credential, demand);
-                    assert_eq!(decided, expected, "token {token}, secret {secret}, demand {name}");
+                    let decided = self.decide(index, &credential, demand, from);
+                    assert_eq!(decided, expected, "token {token}, secret {secret}, demand {name}, from {from}");
                 }
             }
         }
@@ -336,15 +375,19 @@ impl World {
             let state = self.judge_bearer(token);
             for (name, demand, _, meets_bearer) in &demands {
                 let expected = state.and(if meets_bearer(token) { Ok(()) } else { Err(Reason::NotPermitted) });
-                assert_eq!(self.decide(index, &credential, demand), expected, "bearer {token}, demand {name}");
+                assert_eq!(self.decide(index, &credential, demand, 2), expected, "bearer {token}, demand {name}");
             }
             let authenticated = index.authenticate_bearer(BearerKind::ApiToken, &text, self.now);
             assert_eq!(authenticated.is_some(), state.is_ok());
         }
     }
 
-    fn decide(&self, index: &Index, credential: &Credential<'_>, demand: &Demand) -> Result<(), Reason> {
-        match verify(index, credential, demand, self.now) {
+    fn decide(&self, index: &Index, credential: &Credential<'_>, demand: &Demand, from: usize) -> Result<(), Reason> {
+        let decision = match address(from) {
+            Some(from) => verify_from(index, credential, demand, self.now, &|| Some(from)),
+            None => verify(index, credential, demand, self.now),
+        };
+        match decision {
             Decision::Allow(verified) => {
                 let detail = index.describe(verified.handle).unwrap();
                 let same = match (credential, detail.as_ref()) {
@@ -428,6 +471,7 @@ fn subject(token: &ServiceToken, deleted: bool) -> Subject {
         owner: token.owner,
         client_id: token.client_id,
         name: token.name.as_str().to_owned(),
+        allow_from: token.allow_from.clone(),
         digest: token.digest,
         secret_version: token.secret_version,
         previous: token.previous(),
@@ -447,6 +491,7 @@ fn crowd(entropy: &Entropy, key: &DigestKey) -> Subject {
         owner: owner(0),
         client_id,
         name: "crowd".to_owned(),
+        allow_from: None,
         digest: key.pair(&client_id, "crowd"),
         secret_version: 1,
         previous: None,
@@ -501,12 +546,15 @@ proptest! {
                 let digests = SECRETS.map(|secret| world.key.pair(&client_id(number), secret));
                 let lost = (0..150).any(|secs| {
                     let now = Timestamp::from_micros(world.now.as_micros() + secs * 1_000_000);
-                    let admits = |token: &ServiceToken, digest: &Digest| {
+                    let admits = |token: &ServiceToken, digest: &Digest, from: Option<IpAddr>| {
+                        let may = token.allow_from.as_ref().is_none_or(|list| from.is_some_and(|from| list.contains(from)));
                         let previous = token.previous().filter(|(_, until)| *until > now);
                         let right = token.digest.matches(digest) || previous.is_some_and(|(previous, _)| previous.matches(digest));
-                        right && token.enabled && token.ends_at().is_none_or(|end| end > now)
+                        right && may && token.enabled && token.ends_at().is_none_or(|end| end > now)
                     };
-                    digests.iter().any(|digest| admits(before, digest) && !admits(after, digest))
+                    digests.iter().any(|digest| {
+                        (0..ADDRESSES.len()).map(address).any(|from| admits(before, digest, from) && !admits(after, digest, from))
+                    })
                 });
                 prop_assert!(announced || !lost, "{before:?} became {after:?}");
             }

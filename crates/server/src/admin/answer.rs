@@ -5,6 +5,8 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::propagation::Propagation;
+
 const JSON: &str = "application/json";
 
 /// What is said when nothing else can be.
@@ -15,6 +17,15 @@ pub(super) const PROBLEM: &str = "application/problem+json";
 /// What was asked for.
 pub(super) fn success<T: Serialize>(object: &T) -> Response {
     render(StatusCode::OK, JSON, object)
+}
+
+/// What a change has made, with the header that tells where it is in force.
+pub(super) fn changed<T: Serialize>(object: &T, propagation: Option<Propagation>) -> Response {
+    let mut response = success(object);
+    if let Some(propagation) = propagation {
+        propagation.tell(response.headers_mut());
+    }
+    response
 }
 
 pub(super) fn problem<T: Serialize>(status: StatusCode, object: &T) -> Response {

@@ -8,7 +8,7 @@ use super::answer::PROBLEM;
 use super::{Error, PREFIX, ROUTES};
 use crate::invalid::Invalid;
 use crate::limit;
-use crate::management::openapi::{Part, json_response, response, with, with_header, with_retry_after};
+use crate::management::openapi::{Part, json_response, propagated, response, with, with_header, with_retry_after};
 use crate::query::PER_PAGE_MAX;
 use crate::route::Route;
 
@@ -18,7 +18,7 @@ enum Takes {
     Nothing,
     /// A page of a list, and which of its items; the parameters have these names.
     Page(&'static [&'static str]),
-    /// A body that has this schema.
+    /// A body with this schema.
     Body(&'static str),
 }
 
@@ -40,6 +40,14 @@ fn shape(name: &str) -> Option<(&'static str, Takes, &'static str)> {
             ("What a program that verifies by itself does not know yet", Takes::Body("Admin_Follow"), "Admin_Feed")
         }
         "leave" => ("Takes such a program off the list of nodes", Takes::Nothing, "Admin_Left"),
+        "service_tokens/allow_from/get" => {
+            ("The networks that a service token may be presented from", Takes::Nothing, "Admin_AllowFrom")
+        }
+        "service_tokens/allow_from/update" => (
+            "Sets the networks that a service token may be presented from",
+            Takes::Body("Admin_AllowFrom"),
+            "Admin_AllowFrom",
+        ),
         _ => return None,
     })
 }
@@ -108,15 +116,17 @@ fn describe(route: &Route, summary: &str, takes: Takes, gives: &str) -> Value {
         parameters.push(in_query("page", &number));
         parameters.push(in_query("per_page", &json!({"type": "integer", "minimum": 1, "default": PER_PAGE_MAX})));
     }
-    let mut responses = Map::from_iter([("200".to_owned(), json_response("Success", &schema::named(gives)))]);
+    let mut success = json_response("Success", &schema::named(gives));
     let mut statuses = vec![400, 401, 403, 404, 429, 500, 503];
     if let Takes::Body(_) = takes {
+        success = propagated(success);
         statuses.extend([408, 409, 413]);
     }
+    let mut responses = Map::from_iter([("200".to_owned(), success)]);
     let error = |status: u16| json!({"$ref": format!("#/components/responses/Admin_{status}")});
     responses.extend(statuses.into_iter().map(|status| (status.to_string(), error(status))));
     let (tag, _) = route.name.rsplit_once('/').unwrap_or((route.name, ""));
-    let operation = json!({
+    let described = json!({
         "operationId": format!("admin/{}", route.name),
         "tags": [format!("admin/{tag}")],
         "summary": summary,
@@ -124,9 +134,9 @@ fn describe(route: &Route, summary: &str, takes: Takes, gives: &str) -> Value {
         "parameters": parameters,
         "responses": responses,
     });
-    let Takes::Body(schema) = takes else { return operation };
-    let content = json!({"application/json": {"schema": schema::named(schema)}});
-    with(operation, "requestBody", json!({"required": true, "content": content}))
+    let Takes::Body(name) = takes else { return described };
+    let content = json!({"application/json": {"schema": schema::named(name)}});
+    with(described, "requestBody", json!({"required": true, "content": content}))
 }
 
 fn in_path(name: &str) -> Value {

@@ -6,6 +6,7 @@ use countersign_token::time::Timestamp;
 use serde::Serialize;
 
 use super::Error;
+use super::allow_from;
 use super::answer;
 use super::call::Call;
 use super::rotation::{CurrentSecret, PreviousSecret};
@@ -22,6 +23,7 @@ struct Wire<'a> {
     name: &'a str,
     state: &'static str,
     enabled: bool,
+    allow_from: Option<Vec<String>>,
     duration: &'a str,
     created_at: String,
     updated_at: String,
@@ -56,6 +58,7 @@ impl<'a> Wire<'a> {
                 (true, false) => "active",
             },
             enabled: token.enabled,
+            allow_from: allow_from::networks(token),
             duration: token.duration.as_str(),
             created_at: token.created_at.to_string(),
             updated_at: token.updated_at.to_string(),

@@ -179,7 +179,9 @@ fn status(refusal: Refusal) -> StatusCode {
         | Refusal::Credential(Reason::Invalid | Reason::Expired | Reason::Disabled | Reason::Revoked) => {
             StatusCode::UNAUTHORIZED
         }
-        Refusal::Credential(Reason::NotPermitted) | Refusal::NoDemand => StatusCode::FORBIDDEN,
+        Refusal::Credential(Reason::AddressNotAllowed | Reason::NotPermitted) | Refusal::NoDemand => {
+            StatusCode::FORBIDDEN
+        }
         Refusal::Stale | Refusal::NoAssertion => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -19,7 +19,7 @@ use super::{Answer, Refusal};
 const TIMED: u64 = 16;
 
 /// Outcome and reason of every answer, each at its place.
-const ANSWERS: [(&str, &str); 12] = [
+const ANSWERS: [(&str, &str); 13] = [
     ("allow", "service_token"),
     ("allow", "api_token"),
     ("refuse", "missing"),
@@ -28,6 +28,7 @@ const ANSWERS: [(&str, &str); 12] = [
     ("refuse", "expired"),
     ("refuse", "disabled"),
     ("refuse", "revoked"),
+    ("refuse", "address_not_allowed"),
     ("refuse", "not_permitted"),
     ("refuse", "no_demand"),
     ("refuse", "stale"),
@@ -47,10 +48,11 @@ fn place(answer: &Answer) -> usize {
             Refusal::Credential(Reason::Expired) => 5,
             Refusal::Credential(Reason::Disabled) => 6,
             Refusal::Credential(Reason::Revoked) => 7,
-            Refusal::Credential(Reason::NotPermitted) => 8,
-            Refusal::NoDemand => 9,
-            Refusal::Stale => 10,
-            Refusal::NoAssertion => 11,
+            Refusal::Credential(Reason::AddressNotAllowed) => 8,
+            Refusal::Credential(Reason::NotPermitted) => 9,
+            Refusal::NoDemand => 10,
+            Refusal::Stale => 11,
+            Refusal::NoAssertion => 12,
         },
     }
 }

@@ -117,7 +117,11 @@ pub(crate) fn with_header(response: Value, name: &str, description: &str, schema
 /// The same answer to a change, with the headers that tell where it is in force, and whether it was made before.
 pub(crate) fn changed(response: Value) -> Value {
     let words = "That the answer is that of an earlier call with the same key";
-    let response = with_header(response, "Idempotency-Replayed", words, &json!({"const": "true"}));
+    propagated(with_header(response, "Idempotency-Replayed", words, &json!({"const": "true"})))
+}
+
+/// The same answer to a change, with the header that tells where it is in force.
+pub(crate) fn propagated(response: Value) -> Value {
     let schema = json!({"type": "string", "pattern": "^(complete|partial); nodes=[0-9]+; waited=[0-9]+ms$"});
     with_header(response, "Countersign-Propagation", "Where a change that takes something away is in force", &schema)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use countersign_store::{AuditEvent, Listed, Page, ServiceTokenFilter, Tx};
+use countersign_token::allow_from::AllowFrom;
 use countersign_token::duration::TokenDuration;
 use countersign_token::id::{ClientId, ServiceTokenId};
 use countersign_token::secret::Secret;
@@ -77,6 +78,7 @@ enum Transition {
     Update(Update),
     Rotate { previous_expires_at: Option<Timestamp> },
     Refresh,
+    AllowFrom(Option<AllowFrom>),
 }
 
 impl Transition {
@@ -85,6 +87,7 @@ impl Transition {
             Self::Update(_) => "service_token.update",
             Self::Rotate { .. } => "service_token.rotate",
             Self::Refresh => "service_token.refresh",
+            Self::AllowFrom(_) => "service_token.allow_from",
         }
     }
 }
@@ -112,6 +115,7 @@ impl Change {
                 (before.rotated(*previous_expires_at, digest, self.now), true)
             }
             Transition::Refresh => (before.refreshed(self.now), false),
+            Transition::AllowFrom(allow_from) => (before.allowed_from(allow_from.clone(), self.now), false),
         };
         if after.reads_like(&before) {
             return Ok(Changed { token: self.seat.with_last_seen(before), secret: None, narrows: false });
@@ -132,6 +136,7 @@ fn noted(token: &ServiceToken) -> serde_json::Value {
         "name": token.name.as_str(),
         "duration": token.duration.as_str(),
         "enabled": token.enabled,
+        "allow_from": token.allow_from.as_ref().map(AllowFrom::to_string),
         "secret_version": token.secret_version,
         "expires_at": token.expires_at.to_string(),
         "previous_expires_at": token.previous_expires_at.map(|at| at.to_string()),
@@ -247,6 +252,17 @@ impl Ops {
         origin: &Origin,
     ) -> Result<Reply<Changed>, Error> {
         self.change_service_token(permit, id, Transition::Refresh, intent, origin).await
+    }
+
+    /// Sets from where a token may be presented; `None` is anywhere.
+    pub async fn allow_service_token_from(
+        &self,
+        permit: &Permit<Write>,
+        id: &ServiceTokenId,
+        allow_from: Option<AllowFrom>,
+        origin: &Origin,
+    ) -> Result<Reply<Changed>, Error> {
+        self.change_service_token(permit, id, Transition::AllowFrom(allow_from), None, origin).await
     }
 
     /// Ends a token. A second call finds nothing, and waits for what the first one made.

@@ -12,6 +12,7 @@
 
 mod admin;
 mod admission;
+mod allow_from;
 mod architecture;
 mod assertion;
 mod audit;

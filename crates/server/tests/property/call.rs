@@ -44,6 +44,7 @@ fn gate() -> Gate {
         owner: Owner { account, zone: None },
         client_id,
         name: "ci deploy".to_owned(),
+        allow_from: None,
         digest: key.digest_key().pair(&client_id, SECRET),
         secret_version: 1,
         previous: None,

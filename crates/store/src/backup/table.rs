@@ -211,6 +211,7 @@ pub(super) const TABLES: &[Table] = &[
             ("name_folded", Text),
             ("duration", Text),
             ("enabled", Int),
+            ("allow_from", Text),
             ("secret_version", Int),
             ("digest", Bytes),
             ("digest_key", Int),

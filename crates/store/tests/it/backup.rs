@@ -106,7 +106,8 @@ async fn full(world: &World) -> Open {
     let token = world.api_token(first(), scope);
     let invite = world.invite(first(), "new@example.com");
     let answer = Answer { fingerprint: [3; 32], subject: "s".to_owned(), answer: "{\"größe\":1}".to_owned() };
-    let gone = world.token(world.owner(), "gone", 1);
+    let allow_from = Some("10.0.0.0/8,2001:db8::/32".parse().unwrap());
+    let gone = ServiceToken { allow_from, ..world.token(world.owner(), "gone", 1) };
     change!(store, [environment], |tx| tx.insert_environment(&environment)).unwrap();
     change!(store, [agent], |tx| tx.insert_agent(&agent)).unwrap();
     change!(store, [deployment], |tx| tx.insert_agent_deployment(&deployment)).unwrap();
@@ -415,6 +416,7 @@ async fn an_older_schema_is_brought_up_to_date_afterwards(world: World) {
         ("revision", "key_before"),
         ("revision", "key_current"),
         ("revision", "key_next"),
+        ("service_token", "allow_from"),
         ("service_token", "previous_version"),
         ("service_token", "rotated_at"),
     ];

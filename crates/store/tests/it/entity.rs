@@ -236,6 +236,7 @@ fn assert_same(found: &ServiceToken, expected: &ServiceToken) {
     assert_eq!((found.id, found.owner, found.client_id), (expected.id, expected.owner, expected.client_id));
     assert_eq!((&found.name, &found.duration), (&expected.name, &expected.duration));
     assert_eq!((found.enabled, found.secret_version), (expected.enabled, expected.secret_version));
+    assert_eq!(found.allow_from, expected.allow_from);
     assert_eq!(found.digest.as_bytes(), expected.digest.as_bytes());
     assert_eq!(found.previous_digest.map(|d| *d.as_bytes()), expected.previous_digest.map(|d| *d.as_bytes()));
     assert_eq!(found.previous_expires_at, expected.previous_expires_at);
@@ -251,6 +252,7 @@ async fn service_tokens(world: World) {
         name: Name::parse(&format!(" \u{1F600}\"'\\%_\u{7f}\n{} ", "ß".repeat(300))).unwrap(),
         duration: TokenDuration::parse("forever").unwrap(),
         enabled: false,
+        allow_from: Some("10.0.0.0/8,192.0.2.7,2001:db8::/32".parse().unwrap()),
         secret_version: u32::MAX,
         previous_digest: Some(world.digest("before")),
         previous_version: Some(7),
@@ -268,7 +270,8 @@ async fn service_tokens(world: World) {
         .record_seen(&[SeenMark { subject: SeenSubject::ServiceToken(odd.id), version: u32::MAX, at: at(7) }.into()])
         .await
         .unwrap();
-    let rotated = odd.rotated(None, world.digest("next"), at(9));
+    let elsewhere = Some("192.0.2.8".parse().unwrap());
+    let rotated = odd.rotated(None, world.digest("next"), at(9)).allowed_from(elsewhere, at(9));
     let update = rotated.clone();
     change!(store, [update], |tx| tx.update_service_token(&update)).unwrap();
     let expected = ServiceToken { last_seen_at: Some(at(7)), ..rotated };

@@ -136,7 +136,15 @@ async fn a_poll_returns_what_came_after(world: World) {
         .iter()
         .map(|change| match &change.subject {
             Subject::ServiceToken {
-                id, client_id, name, digest, enabled: true, deleted: false, expires_at, ..
+                id,
+                client_id,
+                name,
+                digest,
+                allow_from: None,
+                enabled: true,
+                deleted: false,
+                expires_at,
+                ..
             } => (change.revision.get(), *id, *client_id, name.clone(), *digest.as_bytes(), *expires_at),
             other => panic!("{other:?}"),
         })

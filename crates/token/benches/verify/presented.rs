@@ -88,6 +88,7 @@ pub(crate) fn change(presented: &Presented<ClientId>, token: usize, key: &Digest
         owner: Owner { account: ACCOUNT, zone: None },
         client_id,
         name: "a service token".to_owned(),
+        allow_from: None,
         digest: key.pair(&client_id, presented.text(token)),
         secret_version: 1,
         previous: None,

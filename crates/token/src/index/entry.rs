@@ -26,7 +26,7 @@ pub(crate) enum EntryKind {
     Management,
 }
 
-/// Flags, and the end of the credential's life in microseconds: 8 and 56 bits.
+/// Flags, and the end of the credential's life in microseconds: 9 and 55 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State(u64);
 
@@ -39,8 +39,12 @@ impl State {
     /// Confined to a zone or an environment, which its details name.
     pub(crate) const SCOPED: u64 = 1 << 6;
     pub(crate) const DELETED: u64 = 1 << 7;
-    const EXPIRY_SHIFT: u32 = 8;
-    const EXPIRY_MAX: u64 = (1 << 56) - 1;
+    /// Admitted from some addresses only, which its record names.
+    pub(crate) const LISTED: u64 = 1 << 8;
+    /// What one look rules out for nearly all that is presented with the right secret.
+    pub(crate) const RARE: u64 = Self::DISABLED | Self::REVOKED | Self::DELETED | Self::LISTED;
+    const EXPIRY_SHIFT: u32 = 9;
+    const EXPIRY_MAX: u64 = (1 << 55) - 1;
 
     pub(crate) fn new(kind: EntryKind, expires_at: Option<Timestamp>) -> Self {
         let kind = match kind {
@@ -49,7 +53,7 @@ impl State {
             EntryKind::Management => 2,
         };
         let expiry = match expires_at {
-            // The year 4253 is the last that fits; a life until then ends no earlier than anybody can notice.
+            // The year 3111 is the last that fits; a life until then ends no earlier than anybody can notice.
             Some(at) => u64::try_from(at.as_micros()).unwrap_or(0).min(Self::EXPIRY_MAX) << Self::EXPIRY_SHIFT,
             None => Self::FOREVER,
         };
@@ -305,20 +309,22 @@ mod tests {
     }
 
     #[test]
-    fn states_hold_an_end_of_56_bits() {
+    fn states_hold_an_end_of_55_bits() {
         let check = |expires_at: i64, now: i64, expected: bool| {
             let state = State::new(EntryKind::Service, Some(Timestamp::from_micros(expires_at)))
                 .with(State::DISABLED, true)
                 .with(State::REVOKED, false);
-            assert!(state.has(State::DISABLED) && !state.has(State::REVOKED) && !state.has(State::DELETED));
+            assert!(
+                state.has(State::DISABLED) && !state.has(State::REVOKED) && !state.has(State::DELETED | State::LISTED)
+            );
             assert_eq!(state.kind(), EntryKind::Service);
             assert_eq!(state.is_expired(Timestamp::from_micros(now)), expected, "{expires_at} at {now}");
         };
         check(5, 4, false);
         check(5, 5, true);
         check(-5, 0, true);
-        check(Timestamp::MAX.as_micros(), 1 << 55, false);
-        check(Timestamp::MAX.as_micros(), 1 << 56, true);
+        check(Timestamp::MAX.as_micros(), 1 << 54, false);
+        check(Timestamp::MAX.as_micros(), 1 << 55, true);
         let forever = State::new(EntryKind::Management, None);
         assert!(!forever.is_expired(Timestamp::MAX) && forever.kind() == EntryKind::Management);
     }

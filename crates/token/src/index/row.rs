@@ -6,6 +6,7 @@ use super::entry::{DigestWords, EntryKind, State};
 use super::hash::Key;
 use super::slab::Previous;
 use super::{Detail, Index};
+use crate::allow_from::AllowFrom;
 use crate::api_token::ApiTokenStatus;
 use crate::digest::Digest;
 use crate::feed::Subject;
@@ -21,6 +22,8 @@ pub(crate) struct Row {
     pub(crate) environment: Option<EnvironmentId>,
     /// Which of its secrets this is; 0 for what has only one.
     pub(crate) version: u32,
+    /// Where it may be presented from, if not from anywhere.
+    pub(crate) allow_from: Option<Box<AllowFrom>>,
     pub(crate) previous: Option<Previous>,
     /// `None` if it is deleted.
     pub(crate) detail: Option<Detail>,
@@ -38,6 +41,7 @@ impl Row {
                 owner,
                 client_id,
                 name,
+                allow_from,
                 digest,
                 secret_version,
                 previous,
@@ -53,6 +57,7 @@ impl Row {
                     .with(State::DISABLED, !enabled)
                     .with(State::HAS_PREVIOUS, previous.is_some())
                     .with(State::SCOPED, owner.zone.is_some())
+                    .with(State::LISTED, allow_from.is_some())
                     .with(State::DELETED, *deleted),
                 account: Some(owner.account),
                 environment: None,
@@ -63,6 +68,7 @@ impl Row {
                     version: previous_version.unwrap_or_default(),
                     seen: AtomicU32::new(0),
                 }),
+                allow_from: allow_from.clone().map(Box::new),
                 detail: Some(Detail::ServiceToken {
                     id: *id,
                     owner: *owner,
@@ -93,6 +99,7 @@ impl Row {
                 account: Some(*account),
                 environment: *environment,
                 version: 0,
+                allow_from: None,
                 previous: None,
                 detail: Some(Detail::ApiToken { id: *id, account: *account, environment: *environment }),
                 seen: secs(*last_used_at),
@@ -105,6 +112,7 @@ impl Row {
                 account: None,
                 environment: None,
                 version: 0,
+                allow_from: None,
                 previous: None,
                 detail: Some(Detail::ManagementToken {
                     id: *id,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::Detail;
 use super::entry::{DigestWords, Ticket};
+use crate::allow_from::AllowFrom;
 use crate::feed::Revision;
 use crate::time::Timestamp;
 use crate::verify::SecretSlot;
@@ -35,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) version: u32,
     /// When the current secret was last admitted, as in an entry.
     pub(crate) seen: AtomicU32,
+    /// Where it may be presented from, of an entry whose state says that there is such a list.
+    pub(crate) allow_from: Option<Box<AllowFrom>>,
     pub(crate) previous: Option<Box<Previous>>,
     /// `None` once it is deleted.
     pub(crate) detail: Option<Arc<Detail>>,

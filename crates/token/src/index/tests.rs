@@ -37,6 +37,7 @@ fn service_token(client_id: ClientId, digest: Digest, deleted: bool) -> Subject 
         owner: Owner { account: ACCOUNT, zone: None },
         client_id,
         name: "x".to_owned(),
+        allow_from: None,
         digest,
         secret_version: 1,
         previous: None,

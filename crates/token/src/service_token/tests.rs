@@ -275,6 +275,28 @@ fn narrowing_is_what_ends_an_admitted_secret_earlier() {
     assert!(!update(&grace, until(whole(1_800)), 3_600), "the grace had lapsed");
     assert!(grace.narrows(&grace.rotated(Some(whole(YEAR + 9)), digest(3), at(60)), at(60)), "the oldest is dropped");
     assert!(!plain.narrows(&plain.refreshed(at(60)), at(60)));
+
+    let allowed =
+        |before: &ServiceToken, list: Option<&str>| before.allowed_from(list.map(|list| list.parse().unwrap()), at(60));
+    let listed = allowed(&plain, Some("10.0.0.0/8,192.0.2.7"));
+    assert!(plain.narrows(&listed, at(60)), "from anywhere to somewhere");
+    assert!(plain.narrows(&allowed(&plain, Some("0.0.0.0/0,::/0")), at(60)), "who comes from nobody knows where");
+    assert!(!listed.narrows(&plain, at(60)) && !listed.narrows(&listed, at(60)));
+    assert!(listed.narrows(&allowed(&listed, Some("10.0.0.0/8")), at(60)));
+    assert!(listed.narrows(&allowed(&listed, Some("10.0.0.0/9,192.0.2.7")), at(60)));
+    assert!(!listed.narrows(&allowed(&listed, Some("10.0.0.0/9,10.128.0.0/9,192.0.2.0/24")), at(60)));
+    assert!(!disabled.narrows(&allowed(&disabled, Some("10.0.0.0/8")), at(60)), "it admits nothing");
+    assert!(!plain.narrows(&listed, at(YEAR)), "it had expired");
+}
+
+#[test]
+fn a_list_of_networks_that_is_the_same_changes_nothing() {
+    let list = |text: &str| Some(text.parse().unwrap());
+    let listed = token().allowed_from(list("10.0.0.0/8"), at(5));
+    assert_eq!((listed.updated_at, listed.allow_from.clone()), (at(5), list("10.0.0.0/8")));
+    assert_eq!(listed.allowed_from(list("10.0.0.0/8"), at(9)).updated_at, at(5));
+    assert_eq!(token().allowed_from(None, at(9)).updated_at, token().updated_at);
+    assert_eq!(listed.allowed_from(None, at(9)).updated_at, at(9));
 }
 
 #[test]

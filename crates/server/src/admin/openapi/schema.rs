@@ -1,8 +1,9 @@
 //! The schemas of what is sent and answered.
 
+use countersign_token::allow_from::AllowFrom;
 use serde_json::{Map, Value, json};
 
-use crate::management::openapi::{nullable, object};
+use crate::management::openapi::{nullable, object, ruled};
 
 /// A member of an object: its name and its schema.
 type Member = (&'static str, Value);
@@ -46,6 +47,18 @@ fn complete(members: Vec<Member>) -> Value {
     object(&required, members)
 }
 
+/// The networks of a list, or `null` for anywhere.
+fn networks() -> Value {
+    let network = json!({
+        "type": "string",
+        "maxLength": 50,
+        "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$",
+        "examples": ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"],
+    });
+    let network = ruled(network, "is an address, or a network without bits beyond its prefix");
+    nullable(&json!({"type": "array", "items": network, "minItems": 1, "maxItems": AllowFrom::COUNT_MAX}))
+}
+
 /// The schemas that have a name.
 pub(super) fn all() -> Map<String, Value> {
     let problem = object(
@@ -67,6 +80,7 @@ pub(super) fn all() -> Map<String, Value> {
         ("name", json!({"type": "string", "minLength": 1, "maxLength": 350})),
         ("state", json!({"enum": ["active", "disabled", "expired"]})),
         ("enabled", json!({"type": "boolean"})),
+        ("allow_from", networks()),
         ("duration", json!({"type": "string"})),
         ("created_at", time()),
         ("updated_at", time()),
@@ -131,6 +145,7 @@ pub(super) fn all() -> Map<String, Value> {
         ("Admin_Follow", follow),
         ("Admin_Feed", feed),
         ("Admin_Left", complete(vec![("verifier", verifier())])),
+        ("Admin_AllowFrom", complete(vec![("networks", networks())])),
         ("Admin_CurrentSecret", current),
         ("Admin_PreviousSecret", previous),
         ("Admin_Rotation", rotation),

@@ -244,6 +244,27 @@ async fn refusals_have_a_status_a_challenge_and_a_word() {
 }
 
 #[tokio::test]
+async fn a_list_of_networks_holds_here_too() {
+    let world = World::new().await;
+    let mut token = world.account_token();
+    for (networks, expected) in [("127.0.0.0/8", 200), ("10.0.0.0/8,::/0", 403)] {
+        token.allow_from = Some(networks.parse().unwrap());
+        world.put(&token);
+        // The client's own word about itself is nobody's.
+        let mut headers = pair(&token);
+        headers.push(("x-forwarded-for", "10.1.1.1".to_owned()));
+        let response = check(&world, request(&account(&world), &headers)).await;
+        match expected {
+            200 => drop(admitted(&response)),
+            _ => {
+                let (status, _, body) = refused(&response);
+                assert_eq!((status, body), (expected, "address_not_allowed\n"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_demand_is_the_routes_alone() {
     let world = World::new().await;
     let (token, other) = (world.account_token(), world.account_token());

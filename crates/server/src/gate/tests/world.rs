@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_token::allow_from::AllowFrom;
 use countersign_token::api_token::{self, ApiTokenStatus, Claims, FIRST_KEY_ID, ScopeKind};
 use countersign_token::digest::{BearerKind, Digest, DigestKey, InstallationKey, MacKey};
 use countersign_token::entropy::Entropy;
@@ -46,6 +47,7 @@ pub(super) struct ServiceToken {
     pub(super) name: String,
     pub(super) secret: Arc<Secret>,
     pub(super) previous: Option<(Digest, Timestamp)>,
+    pub(super) allow_from: Option<AllowFrom>,
     pub(super) enabled: bool,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) deleted: bool,
@@ -200,6 +202,7 @@ impl World {
             name: name.to_owned(),
             secret: Arc::new(Secret::service_token(SecretFormat::Scannable, &self.entropy)),
             previous: None,
+            allow_from: None,
             enabled: true,
             expires_at: None,
             deleted: false,
@@ -238,6 +241,7 @@ impl World {
             owner: token.owner,
             client_id: token.client_id,
             name: token.name.clone(),
+            allow_from: token.allow_from.clone(),
             digest: self.digest(token),
             secret_version: 2,
             previous: token.previous,

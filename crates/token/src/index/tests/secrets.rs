@@ -19,6 +19,7 @@ fn token(index: &Index, current: (u32, &str), previous: Option<(u32, &str)>) -> 
         owner: Owner { account: ACCOUNT, zone: None },
         client_id: CLIENT,
         name: "x".to_owned(),
+        allow_from: None,
         digest: digest(current.1),
         secret_version: current.0,
         previous: previous.map(|(_, secret)| (digest(secret), Timestamp::MAX)),
