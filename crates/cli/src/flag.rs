@@ -100,6 +100,10 @@ struct Listeners {
     /// COUNTERSIGN_FAILURE_LIMIT] [default: 100]
     #[arg(long, value_name = "COUNT")]
     failure_limit: Option<u32>,
+    /// How many wrong credentials may come to the gate from an address in a minute before it says to wait; 0 is no limit
+    /// [env: COUNTERSIGN_GATE_FAILURE_LIMIT] [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    gate_failure_limit: Option<u32>,
     /// Our own proxies, which are believed about where a request came from: addresses, networks, and `unix` [env:
     /// COUNTERSIGN_TRUSTED_PROXIES]
     #[arg(long, value_name = "NETWORKS")]
@@ -208,6 +212,7 @@ impl Serving {
             max_connections: self.listeners.max_connections,
             rate_limit: self.listeners.rate_limit,
             failure_limit: self.listeners.failure_limit,
+            gate_failure_limit: self.listeners.gate_failure_limit,
             trusted_proxies: self.listeners.trusted_proxies,
             tls_certificate: self.tls.tls_certificate,
             tls_key: self.tls.tls_key,

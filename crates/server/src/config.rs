@@ -26,7 +26,7 @@ use crate::proxy::TrustedProxies;
 const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// Every key, in the order of the default file. A key is also `COUNTERSIGN_<KEY>` in the environment.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "data_dir",
     "database_url",
     "installation_key_file",
@@ -41,6 +41,7 @@ const KEYS: [&str; 27] = [
     "max_connections",
     "rate_limit",
     "failure_limit",
+    "gate_failure_limit",
     "trusted_proxies",
     "public_url",
     "assertion_issuer",
@@ -68,7 +69,7 @@ const LIFETIME_MIN: Duration = Duration::from_secs(60);
 const LIFETIME_MAX: Duration = Duration::from_secs(144 * 3600);
 
 /// The keys whose values are numbers. In the environment everything is text.
-const NUMBERS: [&str; 3] = ["max_connections", "rate_limit", "failure_limit"];
+const NUMBERS: [&str; 4] = ["max_connections", "rate_limit", "failure_limit", "gate_failure_limit"];
 
 /// What a server is told, complete and checked.
 #[derive(Clone)]
@@ -95,6 +96,9 @@ pub struct Settings {
     pub rate_limit: Option<NonZeroU32>,
     /// How many wrong credentials may come from an address in a minute before it is told to wait; `None` for no limit.
     pub failure_limit: Option<NonZeroU32>,
+    /// How many wrong credentials the gate may be asked about from an address in a minute before it tells to wait; `None` for
+    /// no limit.
+    pub gate_failure_limit: Option<NonZeroU32>,
     /// Who is believed about where a request came from.
     pub trusted_proxies: TrustedProxies,
     /// The address under which clients reach the management API, if it differs from what is bound.
@@ -212,6 +216,8 @@ pub struct Overrides {
     pub rate_limit: Option<u32>,
     /// See [`Settings::failure_limit`]; 0 for no limit.
     pub failure_limit: Option<u32>,
+    /// See [`Settings::gate_failure_limit`]; 0 for no limit.
+    pub gate_failure_limit: Option<u32>,
     /// See [`Settings::trusted_proxies`]; addresses, networks and `unix`, with commas between them.
     pub trusted_proxies: Option<String>,
     /// See [`Settings::public_url`].
@@ -304,6 +310,7 @@ impl Overrides {
             max_connections: self.max_connections.or(below.max_connections),
             rate_limit: self.rate_limit.or(below.rate_limit),
             failure_limit: self.failure_limit.or(below.failure_limit),
+            gate_failure_limit: self.gate_failure_limit.or(below.gate_failure_limit),
             trusted_proxies: self.trusted_proxies.or(below.trusted_proxies),
             public_url: self.public_url.or(below.public_url),
             assertion_issuer: self.assertion_issuer.or(below.assertion_issuer),
@@ -355,6 +362,7 @@ impl Overrides {
                 .context("max_connections must be at least 1")?,
             rate_limit: NonZeroU32::new(self.rate_limit.context("rate_limit is not set")?),
             failure_limit: NonZeroU32::new(self.failure_limit.context("failure_limit is not set")?),
+            gate_failure_limit: NonZeroU32::new(self.gate_failure_limit.context("gate_failure_limit is not set")?),
             trusted_proxies: self.trusted_proxies.unwrap_or_default().parse().context("trusted_proxies is wrong")?,
             assertion_issuer: match self.assertion_issuer {
                 Some(issuer) => Some(parse_issuer(&issuer).context("assertion_issuer is wrong")?),
@@ -463,6 +471,7 @@ mod tests {
         assert_eq!((settings.tls, settings.gate_tls), (None, None));
         assert_eq!(settings.max_connections, 16384);
         assert_eq!((settings.rate_limit, settings.failure_limit), (None, NonZeroU32::new(100)));
+        assert_eq!(settings.gate_failure_limit, None);
         assert_eq!(settings.trusted_proxies, TrustedProxies::default());
         assert_eq!(settings.secret_format, SecretFormat::Scannable);
         assert_eq!((settings.assertion_issuer, settings.assertion_lifetime.as_secs()), (None, 24 * 3600));

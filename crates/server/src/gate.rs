@@ -5,12 +5,14 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use countersign_token::credential::{Credential, Presented};
 use countersign_token::demand::{Demand, DemandError};
+use countersign_token::entropy::Entropy;
 use countersign_token::feed::Freshness;
 use countersign_token::index::{Detail, Index};
 use countersign_token::time::{Clock, Timestamp};
@@ -24,6 +26,7 @@ use crate::refusal::{Attempt, Refusals, Who};
 use crate::visitor::Visitors;
 
 mod answer;
+pub(crate) mod brake;
 pub mod forward_auth;
 pub mod grpc;
 pub mod listener;
@@ -33,6 +36,7 @@ mod tally;
 mod tests;
 
 pub use self::answer::Response;
+use self::brake::Brake;
 pub use self::tally::Tallies;
 use self::tally::Tally;
 
@@ -52,6 +56,7 @@ pub struct Gate {
     warning: Arc<Warning>,
     refusals: Option<Refusals>,
     visitors: Option<Visitors>,
+    brake: Option<Arc<Brake>>,
     proxies: Arc<TrustedProxies>,
     assertions: Option<Assertions>,
 }
@@ -87,6 +92,13 @@ pub enum Refusal {
     Stale,
     /// The proxy demands an assertion, and none could be made in time.
     NoAssertion,
+    /// The credential is unknown or wrong, like too many that came from the same address.
+    Throttled {
+        /// After how many seconds another failure would not be too many.
+        wait_secs: u64,
+        /// Whether the proxy passes on the status that says so.
+        is_carried: bool,
+    },
 }
 
 /// How far a surface has come with the assertion that a request may need.
@@ -108,6 +120,7 @@ impl Refusal {
             Self::NoDemand => "no_demand",
             Self::Stale => "stale",
             Self::NoAssertion => "no_assertion",
+            Self::Throttled { .. } => "throttled",
         }
     }
 }
@@ -137,6 +150,7 @@ impl Gate {
             warning,
             refusals: None,
             visitors: None,
+            brake: None,
             proxies,
             assertions: None,
         }
@@ -162,6 +176,11 @@ impl Gate {
         Self { assertions: Some(assertions), ..self }
     }
 
+    /// The same gate, which tells whoever fails more than `max` times a minute to wait. Without, it tells nobody.
+    pub fn slowing(self, max: NonZeroU32, entropy: &Entropy) -> Self {
+        Self { brake: Some(Arc::new(Brake::new(max, entropy))), ..self }
+    }
+
     /// The same gate for another thread.
     pub fn for_thread(&self) -> Self {
         Self {
@@ -175,6 +194,7 @@ impl Gate {
             warning: Arc::clone(&self.warning),
             refusals: self.refusals.clone(),
             visitors: self.visitors.clone(),
+            brake: self.brake.clone(),
             proxies: Arc::clone(&self.proxies),
             assertions: self.assertions.clone(),
         }
@@ -279,8 +299,12 @@ impl Gate {
                 Answer::Allow(verified)
             }
             Decision::Refuse(refusal) => {
-                self.report(credential, refusal, from, now);
-                Answer::Refuse(Refusal::Credential(refusal.reason))
+                self.report(credential, refusal, &from, now);
+                let wait_secs = if refusal.reason == Reason::Invalid { self.slow(known()) } else { None };
+                Answer::Refuse(match wait_secs {
+                    Some(wait_secs) => Refusal::Throttled { wait_secs, is_carried: demand.carries_429() },
+                    None => Refusal::Credential(refusal.reason),
+                })
             }
         }
     }
@@ -302,6 +326,13 @@ impl Gate {
         };
         let address = from(&self.proxies);
         refusals.add(Attempt { who, reason: refusal.reason, address, at });
+    }
+
+    /// Counts a wrong credential from an address, and says how long whoever fails there is to wait, if they are. Nobody
+    /// knows who an unknown address is, so that nothing counts against it.
+    #[cold]
+    fn slow(&self, address: Option<IpAddr>) -> Option<u64> {
+        self.brake.as_ref()?.fail(address?, self.clock.boot())
     }
 
     /// Answers a request, and times that if its turn has come.

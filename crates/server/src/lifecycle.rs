@@ -253,6 +253,10 @@ impl Server {
             .noting(flusher.visitors())
             .believing(settings.trusted_proxies.clone())
             .asserting(assertions.clone());
+        let gate = match settings.gate_failure_limit {
+            Some(max) => gate.slowing(max, &entropy),
+            None => gate,
+        };
         let record = recorder.run(background.flusher.clone());
         background.tasks.spawn(RECORDER, unfailing(record));
         let node = Node { follower: handle, index: Arc::clone(&index), flusher, pages, assertions: assertions.clone() };

@@ -163,7 +163,7 @@ impl Throttle {
 }
 
 /// What one client can choose among: of an IPv6 address, the network of 64 bits that even a telephone is given whole.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

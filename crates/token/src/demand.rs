@@ -16,6 +16,7 @@ pub struct Demand {
     environment: Option<(EnvironmentId, u32)>,
     service_tokens: Vec<ServiceTokenId>,
     audience: Option<Box<str>>,
+    carries_429: Option<()>,
 }
 
 impl Demand {
@@ -23,8 +24,8 @@ impl Demand {
     ///
     /// `account_id` (hex or PFID), `zone_id` (hex), `environment_id` (PFID): at least one, each at most once, and all must
     /// be met. `service_token_id`: any number, also several in one value with commas between; one of them must be
-    /// presented. `header`: the name of the header that carries a pair as JSON. An id that nobody has is no error and
-    /// never met.
+    /// presented. `header`: the name of the header that carries a pair as JSON. `throttle_status`: `429`, where the proxy
+    /// passes that on. An id that nobody has is no error and never met.
     ///
     /// # Errors
     /// When a value is malformed, a parameter is unknown or repeated, or none of the three is there.
@@ -72,6 +73,10 @@ impl Demand {
                 }
                 "header" => set_once(&mut header, parse_header(value)?, "header")?,
                 "aud" => set_once(&mut demand.audience, parse_audience(&value)?, "aud")?,
+                "throttle_status" => {
+                    let carried = (value == "429").then_some(()).ok_or(DemandError::ThrottleStatus)?;
+                    set_once(&mut demand.carries_429, carried, "throttle_status")?;
+                }
                 _ => return Err(DemandError::Unknown),
             }
         }
@@ -109,6 +114,11 @@ impl Demand {
     /// For whom an assertion is to be made; `None` if nobody asks for one. It needs no escaping in JSON.
     pub fn audience(&self) -> Option<&str> {
         self.audience.as_deref()
+    }
+
+    /// Whether the proxy passes on the status 429, and the client may so be told to slow down.
+    pub fn carries_429(&self) -> bool {
+        self.carries_429.is_some()
     }
 
     fn is_empty(&self) -> bool {
@@ -180,7 +190,8 @@ pub enum DemandError {
     Repeated(&'static str),
     /// A parameter that doesn't exist: a slip must not widen a demand.
     #[error(
-        "the URL has a parameter that is none of account_id, zone_id, environment_id, service_token_id, header, aud"
+        "the URL has a parameter that is none of account_id, zone_id, environment_id, service_token_id, header, aud, \
+         throttle_status"
     )]
     Unknown,
     /// A percent sign without two hexadecimal digits, or what they stand for is no UTF-8.
@@ -204,6 +215,9 @@ pub enum DemandError {
     /// Not an audience.
     #[error("aud must be 1 to 128 visible ASCII characters other than the quotation mark and the backslash")]
     Audience,
+    /// Not the one status that there is to choose.
+    #[error("throttle_status must be 429")]
+    ThrottleStatus,
 }
 
 fn parse_account(text: &str, index: &Index) -> Result<u32, DemandError> {

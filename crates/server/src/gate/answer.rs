@@ -137,6 +137,9 @@ pub(super) fn refused(refusal: Refusal) -> Response {
         }
         _ => {}
     }
+    if let Refusal::Throttled { wait_secs, .. } = refusal {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait_secs));
+    }
     response
 }
 
@@ -176,12 +179,12 @@ fn status(refusal: Refusal) -> StatusCode {
     match refusal {
         Refusal::Missing
         | Refusal::Malformed
-        | Refusal::Credential(Reason::Invalid | Reason::Expired | Reason::Disabled | Reason::Revoked) => {
-            StatusCode::UNAUTHORIZED
-        }
+        | Refusal::Credential(Reason::Invalid | Reason::Expired | Reason::Disabled | Reason::Revoked)
+        | Refusal::Throttled { is_carried: false, .. } => StatusCode::UNAUTHORIZED,
         Refusal::Credential(Reason::AddressNotAllowed | Reason::NotPermitted) | Refusal::NoDemand => {
             StatusCode::FORBIDDEN
         }
+        Refusal::Throttled { is_carried: true, .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Stale | Refusal::NoAssertion => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -199,6 +199,7 @@ fn code(status: StatusCode) -> i32 {
     match status {
         StatusCode::UNAUTHORIZED => 16,
         StatusCode::SERVICE_UNAVAILABLE => 14,
+        StatusCode::TOO_MANY_REQUESTS => 8,
         _ => 7,
     }
 }

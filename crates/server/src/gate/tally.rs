@@ -19,7 +19,7 @@ use super::{Answer, Refusal};
 const TIMED: u64 = 16;
 
 /// Outcome and reason of every answer, each at its place.
-const ANSWERS: [(&str, &str); 13] = [
+const ANSWERS: [(&str, &str); 14] = [
     ("allow", "service_token"),
     ("allow", "api_token"),
     ("refuse", "missing"),
@@ -33,6 +33,7 @@ const ANSWERS: [(&str, &str); 13] = [
     ("refuse", "no_demand"),
     ("refuse", "stale"),
     ("refuse", "no_assertion"),
+    ("refuse", "throttled"),
 ];
 
 fn place(answer: &Answer) -> usize {
@@ -53,6 +54,7 @@ fn place(answer: &Answer) -> usize {
             Refusal::NoDemand => 10,
             Refusal::Stale => 11,
             Refusal::NoAssertion => 12,
+            Refusal::Throttled { .. } => 13,
         },
     }
 }

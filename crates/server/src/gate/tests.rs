@@ -5,6 +5,7 @@ mod decisions;
 mod demands;
 mod grpc;
 mod protocol;
+mod slowing;
 mod sockets;
 mod tls;
 mod world;

@@ -52,6 +52,20 @@ fn names_are_resolved() {
 }
 
 #[test]
+fn a_proxy_says_whether_it_carries_429() {
+    let carries =
+        |query: &str| Demand::parse(&format!("account_id={ACCOUNT}{query}"), &index()).unwrap().0.carries_429();
+    assert!(carries("&throttle_status=429"));
+    assert!(!carries(""));
+    for value in ["", "401", "4290", "yes"] {
+        refused(&format!("account_id={ACCOUNT}&throttle_status={value}"), DemandError::ThrottleStatus);
+    }
+    let twice = format!("account_id={ACCOUNT}&throttle_status=429&throttle_status=429");
+    refused(&twice, DemandError::Repeated("throttle_status"));
+    refused("throttle_status=429", DemandError::Missing);
+}
+
+#[test]
 fn ids_that_nobody_has_are_well_formed() {
     let index = index();
     for query in [

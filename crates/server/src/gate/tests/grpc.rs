@@ -265,6 +265,30 @@ async fn a_list_of_networks_holds_here_too() {
 }
 
 #[tokio::test]
+async fn who_fails_too_often_is_told_so_here_too() {
+    let world = World::new().await;
+    let gate = super::slowing::gate(&world, "");
+    let carrying = [account(&world), vec![("throttle_status", "429".to_owned())]].concat();
+    let wrong = [
+        ("cf-access-client-id", world.account_token().client_id.to_string()),
+        ("cf-access-client-secret", "wrong".to_owned()),
+    ];
+    let ask = |extensions: &[(&str, String)]| {
+        let message = framed(&request(extensions, &wrong).encode_to_vec());
+        let peer = Some([192, 0, 2, 1].into());
+        let answer = crate::gate::grpc::handle(&gate, peer, message.into()).unwrap();
+        let response = CheckResponse::decode(&answer[5..]).unwrap();
+        let (status, fields, body) = refused(&response);
+        (status, response.status.as_ref().unwrap().code, body.to_owned(), fields.get("retry-after").cloned())
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(&carrying), (401, 16, "invalid\n".to_owned(), None));
+    }
+    assert_eq!(ask(&carrying), (429, 8, "throttled\n".to_owned(), Some("20".to_owned())));
+    assert_eq!(ask(&account(&world)), (401, 16, "throttled\n".to_owned(), Some("20".to_owned())));
+}
+
+#[tokio::test]
 async fn the_demand_is_the_routes_alone() {
     let world = World::new().await;
     let (token, other) = (world.account_token(), world.account_token());

@@ -197,6 +197,33 @@ async fn whoever_guesses_waits_and_whoever_knows_does_not() {
 }
 
 #[tokio::test]
+async fn the_gate_slows_who_guesses_if_it_is_told_to() {
+    let (mut home, made) = Home::new().await;
+    let guess = async |serving: &Serving| {
+        let target = format!("/verify?account_id={}&throttle_status=429", made.account.id);
+        let id = format!("{}.access", "0".repeat(32));
+        let headers = format!("CF-Access-Client-Id: {id}\r\nCF-Access-Client-Secret: wrong");
+        let request = format!("GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{headers}\r\n\r\n");
+        let mut stream = TcpStream::connect(serving.address("gate")).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        parse(&answer).0
+    };
+    let serving = home.serve().await;
+    for _ in 0..5 {
+        assert_eq!(guess(&serving).await, 401);
+    }
+    serving.end().await.unwrap();
+    home.settings.gate_failure_limit = NonZeroU32::new(2);
+    let serving = home.serve().await;
+    for expected in [401, 401, 429] {
+        assert_eq!(guess(&serving).await, expected);
+    }
+    serving.end().await.unwrap();
+}
+
+#[tokio::test]
 async fn behind_a_proxy_of_ours_each_client_guesses_alone() {
     let (mut home, _) = Home::new().await;
     home.settings.failure_limit = NonZeroU32::new(2);
