@@ -1,5 +1,6 @@
 //! Countersign's own API, for what the other dialects have no words for.
 
+mod allow_from;
 mod refusal;
 mod rotation;
 
@@ -7,6 +8,7 @@ use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::allow_from::AllowFrom;
 pub use self::refusal::Refusal;
 pub use self::rotation::{CurrentSecret, PreviousSecret, Rotation, Use, Wish};
 use crate::connection::Connection;

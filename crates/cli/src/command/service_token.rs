@@ -1,5 +1,6 @@
 //! `countersign service-token`
 
+mod allow_from;
 mod import;
 mod rotation;
 
@@ -9,7 +10,7 @@ use countersign_client::cloudflare::{
     Client, Error, Grace, ListFilter, NewServiceToken, Scope, ServiceToken, ServiceTokenId, TokenDuration,
     UpdateServiceToken,
 };
-use countersign_client::{Clock, Secret, Timestamp};
+use countersign_client::{Clock, Secret, Timestamp, admin};
 use serde::Serialize;
 
 use crate::confirm::Confirm;
@@ -163,6 +164,8 @@ Examples:
         #[command(flatten)]
         one: One,
     },
+    /// Say from which networks a token may come
+    AllowFrom(allow_from::Arguments),
     /// Delete a token for good
     #[command(after_help = "\
 It is refused everywhere when the command returns.
@@ -364,9 +367,32 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let token = call.client.delete_service_token(&call.scope, &one.id).await.map_err(|e| call.explain(e))?;
             call.show(&token, None)
         }
+        Action::AllowFrom(arguments) => allow_from::run(arguments).await,
         Action::Rotation(arguments) => rotation::run(arguments).await,
         Action::Import(arguments) => import::run(arguments).await,
     }
+}
+
+/// The error of a call of Countersign's own API, with what to do about it.
+fn explain_own(error: admin::Error, url: &str) -> anyhow::Error {
+    let lost = "look with the same command, without what it is to change, before you repeat it";
+    remote::explain(error, url, lost, |refusal| {
+        let hint = match (refusal.status, refusal.code.as_str()) {
+            (404, "not_found") => {
+                "There is no such token in that account or zone: `countersign service-token list` shows those there are"
+            }
+            (409, _) => "Nothing is left to end: rotate with --grace, and the old secret stays good for a while",
+            (401, _) => {
+                "The server does not know the API token, or it was revoked: `countersign token create` makes one"
+            }
+            (403, _) => {
+                "The API token has no right to do this there: look at the ids, and at its permissions with \
+                 `countersign token list`"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    })
 }
 
 async fn set_enabled(one: &One, enabled: bool) -> anyhow::Result<()> {

@@ -258,6 +258,31 @@ fn no_secret_reaches_the_log() {
 }
 
 #[test]
+fn a_token_comes_from_the_networks_that_are_named() {
+    let scene = Scene::new(&[]);
+    let issued = scene.run(&["create", "--name", "deploy", "--json"]).json();
+    let id = id(&issued);
+    let said = scene.run(&["allow-from", id]).ok();
+    assert!(said.contains("May come from   anywhere\n"), "{said}");
+    let said = scene.run(&["allow-from", id, "10.0.0.0/8", "2001:db8::7"]).ok();
+    assert!(said.contains("May come from   10.0.0.0/8, 2001:db8::7/128\n"), "{said}");
+    assert_eq!(scene.gate_says(&issued), "address_not_allowed");
+    let json = scene.run(&["allow-from", id, "127.0.0.0/8", "--json"]).json();
+    assert_eq!(json, serde_json::json!({"networks": ["127.0.0.0/8"]}));
+    assert_eq!(scene.gate_says(&issued), "admitted");
+    assert_eq!(scene.run(&["allow-from", id, "--json"]).json(), json, "asking changes nothing");
+
+    let said = scene.run(&["allow-from", id, "10.1.2.3/8"]).failed(1);
+    assert!(said.contains("10.0.0.0/8"), "{said}");
+    let said = scene.run(&["allow-from", "00000000-0000-0000-0000-000000000000", "10.0.0.0/8"]).failed(1);
+    assert!(said.contains("countersign service-token list"), "{said}");
+    scene.run(&["allow-from", id, "10.0.0.0/8", "--anywhere"]).failed(2);
+    assert_eq!(scene.gate_says(&issued), "admitted");
+    let said = scene.run(&["allow-from", id, "--anywhere"]).ok();
+    assert!(said.contains("anywhere"), "{said}");
+}
+
+#[test]
 fn a_rotation_says_who_still_comes_with_the_old_secret() {
     let scene = Scene::new(&[]);
     let issued = scene.run(&["create", "--name", "deploy", "--json"]).json();

@@ -5,11 +5,10 @@ use countersign_client::Timestamp;
 use countersign_client::admin::{Client, Error, PreviousSecret, Rotation, Use};
 use countersign_client::cloudflare::{Grace, Scope, TokenDuration, UpdateServiceToken};
 
-use super::{Call, One};
+use super::{Call, One, explain_own};
 use crate::failure::{NotYet, Usage};
 use crate::flag;
 use crate::output::Output;
-use crate::remote;
 
 const EXAMPLES: &str = "\
 The exit status is 0 if the old secret may end, or has ended, and 3 if somebody has come with it
@@ -51,7 +50,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let mut call = Call::new(&one.common)?;
     let client = one.common.remote.admin()?;
-    let explain = |error| explain(error, &call.url);
+    let explain = |error| explain_own(error, &call.url);
     if finish_now {
         let update = UpdateServiceToken { grace: Some(Grace::Ends), ..UpdateServiceToken::default() };
         let ended = call.client.update_service_token(&call.scope, &one.id, &update, None).await;
@@ -71,27 +70,6 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn find(client: &Client, scope: &Scope, one: &One) -> Result<Rotation, Error> {
     client.find_rotation(scope, &one.id).await
-}
-
-fn explain(error: Error, url: &str) -> anyhow::Error {
-    let lost = "look with `countersign service-token rotation` before you repeat it";
-    remote::explain(error, url, lost, |refusal| {
-        let hint = match (refusal.status, refusal.code.as_str()) {
-            (404, "not_found") => {
-                "There is no such token in that account or zone: `countersign service-token list` shows those there are"
-            }
-            (409, _) => "Nothing is left to end: rotate with --grace, and the old secret stays good for a while",
-            (401, _) => {
-                "The server does not know the API token, or it was revoked: `countersign token create` makes one"
-            }
-            (403, _) => {
-                "The API token has no right to do this there: look at the ids, and at its permissions with \
-                 `countersign token list`"
-            }
-            _ => return None,
-        };
-        Some(hint.to_owned())
-    })
 }
 
 /// What is to be thought of it.
