@@ -16,7 +16,7 @@ use countersign_token::entropy::Entropy;
 use countersign_token::feed::Freshness;
 use countersign_token::index::{Detail, Index};
 use countersign_token::time::{Clock, Timestamp};
-use countersign_token::verify::{self, Decision, Reason, Verified, verify_from};
+use countersign_token::verify::{self, Decision, Reason, Verified, verify};
 use http::HeaderValue;
 
 use crate::assertion::{Assertions, Minting};
@@ -288,7 +288,12 @@ impl Gate {
         };
         let now = self.clock.now();
         let known = || self.proxies.known(from(&self.proxies));
-        match verify_from(&self.index, credential, demand, now, &known) {
+        let mut decision = verify(&self.index, credential, demand, now);
+        if let Decision::Refuse(verify::Refusal { reason: Reason::AddressNotAllowed, .. }) = decision {
+            // Where it came from is looked for only where that matters.
+            decision = verify(&self.index, credential, &demand.clone().presented_from(known()), now);
+        }
+        match decision {
             Decision::Allow(verified) => {
                 // Rarely more than once a second and secret is there anything to note.
                 if let Some(secret) = self.index.mark_seen(&verified, now)

@@ -2,6 +2,7 @@
 //! assertion is to be made.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use crate::id::{AccountId, AccountPfid, EnvironmentId, ServiceTokenId, ZoneId};
 use crate::index::{Candidate, Detail, EntryKind, Index, NOBODY, State};
@@ -17,6 +18,7 @@ pub struct Demand {
     service_tokens: Vec<ServiceTokenId>,
     audience: Option<Box<str>>,
     carries_429: Option<()>,
+    from: Option<IpAddr>,
 }
 
 impl Demand {
@@ -111,6 +113,14 @@ impl Demand {
         self
     }
 
+    /// Says where the credential is presented from, as far as that is known: without, one is refused that may only come from
+    /// some networks.
+    #[must_use]
+    pub fn presented_from(mut self, address: Option<IpAddr>) -> Self {
+        self.from = address;
+        self
+    }
+
     /// For whom an assertion is to be made; `None` if nobody asks for one. It needs no escaping in JSON.
     pub fn audience(&self) -> Option<&str> {
         self.audience.as_deref()
@@ -119,6 +129,10 @@ impl Demand {
     /// Whether the proxy passes on the status 429, and the client may so be told to slow down.
     pub fn carries_429(&self) -> bool {
         self.carries_429.is_some()
+    }
+
+    pub(crate) fn from(&self) -> Option<IpAddr> {
+        self.from
     }
 
     fn is_empty(&self) -> bool {

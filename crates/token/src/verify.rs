@@ -1,7 +1,5 @@
 //! The decision about one presented credential.
 
-use std::net::IpAddr;
-
 use crate::credential::Credential;
 use crate::demand::Demand;
 use crate::digest::{BearerKind, Digest, DigestKey};
@@ -9,27 +7,15 @@ use crate::id::ClientId;
 use crate::index::{Candidate, EntryKind, Handle, Index, State, Ticket, compared, same_digest};
 use crate::time::Timestamp;
 
-/// As [`verify_from`] of a credential that came from nobody knows where: one that is admitted from some addresses only is
-/// refused.
-pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: Timestamp) -> Decision {
-    verify_from(index, credential, demand, now, &|| None)
-}
-
 /// Decides about a credential: is it right, is it active and unexpired, may it come from where it does, does it meet the
-/// demand, in this order. `from` says where it came from, `None` if that isn't known; it is asked only about a credential
-/// that is right and not admitted from everywhere.
+/// demand, in this order. One that may only come from some networks is refused where the demand doesn't say
+/// [where it came from](Demand::presented_from).
 ///
 /// It reads memory only, takes no lock that a writer holds for longer than one entry, and doesn't allocate. An unknown
 /// id and a wrong secret take the same work and get the same answer.
-pub fn verify_from(
-    index: &Index,
-    credential: &Credential<'_>,
-    demand: &Demand,
-    now: Timestamp,
-    from: &impl Fn() -> Option<IpAddr>,
-) -> Decision {
+pub fn verify(index: &Index, credential: &Credential<'_>, demand: &Demand, now: Timestamp) -> Decision {
     if let Some(before) = index.key_before() {
-        return verify_under_two(index, before, credential, demand, now, from);
+        return verify_under_two(index, before, credential, demand, now);
     }
     match credential {
         Credential::Pair { client_id, secret } => {
@@ -38,7 +24,7 @@ pub fn verify_from(
             place.warm();
             let digest = index.digest_key().pair(client_id, secret);
             let (handle, judgement) = place.judge(|candidate| {
-                (candidate.handle, judge(index, candidate, EntryKind::Service, &digest, demand, now, from))
+                (candidate.handle, judge(index, candidate, EntryKind::Service, &digest, demand, now))
             });
             Decision::of(Kind::ServiceToken, handle, judgement)
         }
@@ -48,16 +34,15 @@ pub fn verify_from(
             let digest = index.digest_key().pair(&client_id, secret);
             let (handle, judgement) = place.judge(|candidate| {
                 let unknown = Candidate { is_known: false, ..*candidate };
-                (unknown.handle, judge(index, &unknown, EntryKind::Service, &digest, demand, now, from))
+                (unknown.handle, judge(index, &unknown, EntryKind::Service, &digest, demand, now))
             });
             Decision::of(Kind::ServiceToken, handle, judgement)
         }
         Credential::Bearer { kind: BearerKind::ApiToken, token } => {
             let digest = index.digest_key().bearer(BearerKind::ApiToken, token);
             let place = index.place_of_bearer(&digest);
-            let (handle, judgement) = place.judge(|candidate| {
-                (candidate.handle, judge(index, candidate, EntryKind::Api, &digest, demand, now, from))
-            });
+            let (handle, judgement) = place
+                .judge(|candidate| (candidate.handle, judge(index, candidate, EntryKind::Api, &digest, demand, now)));
             Decision::of(Kind::ApiToken, handle, judgement)
         }
         Credential::Bearer { kind: BearerKind::ManagementToken | BearerKind::GlobalKey, .. } => Decision::INVALID,
@@ -73,7 +58,6 @@ fn verify_under_two(
     credential: &Credential<'_>,
     demand: &Demand,
     now: Timestamp,
-    from: &impl Fn() -> Option<IpAddr>,
 ) -> Decision {
     let (new, old, (decision, is_old)) = match credential {
         Credential::Pair { client_id, secret } => {
@@ -82,7 +66,7 @@ fn verify_under_two(
             // Both at one moment: in between, the row may move from one key to the other.
             let decision = index.place_of_client(client_id).judge(|candidate| {
                 let judge = |digest| {
-                    let judgement = judge(index, candidate, EntryKind::Service, digest, demand, now, from);
+                    let judgement = judge(index, candidate, EntryKind::Service, digest, demand, now);
                     Decision::of(Kind::ServiceToken, candidate.handle, judgement)
                 };
                 either(judge(&new), || judge(&old))
@@ -96,7 +80,7 @@ fn verify_under_two(
             let decision = index.place_of_client(&client_id).judge(|candidate| {
                 let unknown = Candidate { is_known: false, ..*candidate };
                 let judge = |digest| {
-                    let judgement = judge(index, &unknown, EntryKind::Service, digest, demand, now, from);
+                    let judgement = judge(index, &unknown, EntryKind::Service, digest, demand, now);
                     Decision::of(Kind::ServiceToken, unknown.handle, judgement)
                 };
                 either(judge(&new), || judge(&old))
@@ -109,7 +93,7 @@ fn verify_under_two(
             let look = |digest| {
                 let place = index.place_of_bearer(digest);
                 let (handle, judgement) = place.judge(|candidate| {
-                    (candidate.handle, judge(index, candidate, EntryKind::Api, digest, demand, now, from))
+                    (candidate.handle, judge(index, candidate, EntryKind::Api, digest, demand, now))
                 });
                 Decision::of(Kind::ApiToken, handle, judgement)
             };
@@ -241,7 +225,8 @@ struct Admitted {
     ticket: Ticket,
 }
 
-#[inline]
+// Left to itself the compiler makes a call of it, which costs a tenth of what may be spent here.
+#[inline(always)]
 fn judge(
     index: &Index,
     candidate: &Candidate,
@@ -249,7 +234,6 @@ fn judge(
     digest: &Digest,
     demand: &Demand,
     now: Timestamp,
-    from: &impl Fn() -> Option<IpAddr>,
 ) -> Judgement {
     let state = candidate.words.state;
     let is_current = same_digest(candidate.words.digest, compared(digest)) && candidate.is_known;
@@ -264,7 +248,7 @@ fn judge(
         return Err(Reason::Invalid);
     }
     if state.has(State::RARE) {
-        rare(index, candidate, now, from)?;
+        rare(index, candidate, demand, now)?;
     }
     if state.is_expired(now) {
         return Err(Reason::Expired);
@@ -277,12 +261,7 @@ fn judge(
 
 /// What is asked of few: whether a flag refuses them, or the address that they come from.
 #[cold]
-fn rare(
-    index: &Index,
-    candidate: &Candidate,
-    now: Timestamp,
-    from: &impl Fn() -> Option<IpAddr>,
-) -> Result<(), Reason> {
+fn rare(index: &Index, candidate: &Candidate, demand: &Demand, now: Timestamp) -> Result<(), Reason> {
     let state = candidate.words.state;
     if state.has(State::DELETED) {
         return Err(Reason::Invalid);
@@ -296,7 +275,7 @@ fn rare(
     if state.is_expired(now) {
         return Err(Reason::Expired);
     }
-    if state.has(State::LISTED) && !index.allows_from(candidate, from()) {
+    if state.has(State::LISTED) && !index.allows_from(candidate, demand.from()) {
         return Err(Reason::AddressNotAllowed);
     }
     Ok(())

@@ -16,7 +16,7 @@ use countersign_token::id::{AccountId, ApiTokenId, ClientId, Pfid, ServiceTokenI
 use countersign_token::index::Index;
 use countersign_token::service_token::Owner;
 use countersign_token::time::Timestamp;
-use countersign_token::verify::{Decision, Reason, verify, verify_from};
+use countersign_token::verify::{Decision, Reason, verify};
 
 struct Counting;
 
@@ -120,15 +120,8 @@ fn verification_allocates_nothing() {
         Presented::Credential(credential) => verify(&index, &credential, demand, now),
         Presented::Missing | Presented::Malformed => unreachable!(),
     };
-    let pair_from = |address: &str| {
-        let address = address.parse().unwrap();
-        match present(listed_id, "current") {
-            Presented::Credential(credential) => {
-                verify_from(&index, &credential, &account_demand, now, &|| Some(address))
-            }
-            Presented::Missing | Presented::Malformed => unreachable!(),
-        }
-    };
+    let from = |address: &str| account_demand.clone().presented_from(Some(address.parse().unwrap()));
+    let (elsewhere, inside) = (from("192.0.2.8"), from("::ffff:192.0.2.7"));
     let decide = || {
         let before = ALLOCATIONS.get();
         let decisions = [
@@ -146,8 +139,8 @@ fn verification_allocates_nothing() {
             pair(disabled_id, "current", &account_demand),
             pair(expired_id, "current", &account_demand),
             verify(&index, &revoked_bearer, &account_demand, now),
-            pair_from("192.0.2.8"),
-            pair_from("::ffff:192.0.2.7"),
+            pair(listed_id, "current", &elsewhere),
+            pair(listed_id, "current", &inside),
         ];
         for decision in &decisions {
             if let Decision::Allow(verified) = decision {

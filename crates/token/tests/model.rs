@@ -18,7 +18,7 @@ use countersign_token::id::{
 use countersign_token::index::{Detail, Index};
 use countersign_token::service_token::{Name, NewServiceToken, Owner, Patch, ServiceToken, Update};
 use countersign_token::time::Timestamp;
-use countersign_token::verify::{Decision, Reason, verify, verify_from};
+use countersign_token::verify::{Decision, Reason, verify};
 use proptest::prelude::*;
 
 const SERVICE_TOKENS: usize = 5;
@@ -383,11 +383,8 @@ impl World {
     }
 
     fn decide(&self, index: &Index, credential: &Credential<'_>, demand: &Demand, from: usize) -> Result<(), Reason> {
-        let decision = match address(from) {
-            Some(from) => verify_from(index, credential, demand, self.now, &|| Some(from)),
-            None => verify(index, credential, demand, self.now),
-        };
-        match decision {
+        let demand = demand.clone().presented_from(address(from));
+        match verify(index, credential, &demand, self.now) {
             Decision::Allow(verified) => {
                 let detail = index.describe(verified.handle).unwrap();
                 let same = match (credential, detail.as_ref()) {
