@@ -263,7 +263,7 @@ impl Refusal {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Missing | Self::Malformed => StatusCode::UNAUTHORIZED,
-            Self::Credential(Reason::NotPermitted) => StatusCode::FORBIDDEN,
+            Self::Credential(Reason::AddressNotAllowed | Reason::NotPermitted) => StatusCode::FORBIDDEN,
             Self::Credential(Reason::Invalid | Reason::Expired | Reason::Disabled | Reason::Revoked) => {
                 StatusCode::UNAUTHORIZED
             }

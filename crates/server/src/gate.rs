@@ -305,7 +305,7 @@ impl Gate {
             }
             Decision::Refuse(refusal) => {
                 self.report(credential, refusal, &from, now);
-                let wait_secs = if refusal.reason == Reason::Invalid { self.slow(known()) } else { None };
+                let wait_secs = if refusal.reason == Reason::Invalid { self.slow(known) } else { None };
                 Answer::Refuse(match wait_secs {
                     Some(wait_secs) => Refusal::Throttled { wait_secs, is_carried: demand.carries_429() },
                     None => Refusal::Credential(refusal.reason),
@@ -336,8 +336,8 @@ impl Gate {
     /// Counts a wrong credential from an address, and says how long whoever fails there is to wait, if they are. Nobody
     /// knows who an unknown address is, so that nothing counts against it.
     #[cold]
-    fn slow(&self, address: Option<IpAddr>) -> Option<u64> {
-        self.brake.as_ref()?.fail(address?, self.clock.boot())
+    fn slow(&self, address: impl FnOnce() -> Option<IpAddr>) -> Option<u64> {
+        self.brake.as_ref()?.fail(address()?, self.clock.boot())
     }
 
     /// Answers a request, and times that if its turn has come.

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use countersign_token::allow_from::AllowFrom;
 use countersign_token::api_token::ApiTokenStatus;
 use countersign_token::digest::{Digest, DigestKey, KeyId, MacKey};
 use countersign_token::feed::{Change, Revision, Subject};
@@ -87,6 +88,9 @@ enum Wire {
         zone_id: Option<String>,
         client_id: String,
         name: String,
+        // Left out, it would mean anywhere.
+        #[serde(deserialize_with = "Option::deserialize")]
+        allow_from: Option<Vec<String>>,
         digest: String,
         secret_version: u32,
         previous: Option<Previous>,
@@ -171,6 +175,7 @@ impl Line {
                 zone_id,
                 client_id,
                 name,
+                allow_from,
                 digest,
                 secret_version,
                 previous,
@@ -181,6 +186,8 @@ impl Line {
             } => {
                 let account: AccountId = typed("account_id", &account_id)?;
                 let zone = zone_id.map(|zone| typed("zone_id", &zone)).transpose()?;
+                let allow_from = allow_from.map(|networks| AllowFrom::parse(networks.iter().map(String::as_str)));
+                let allow_from = allow_from.transpose().map_err(|problem| format!("allow_from: {problem}"))?;
                 let previous_version = previous.as_ref().and_then(|previous| previous.secret_version);
                 let previous = previous.map(Previous::read).transpose()?;
                 Subject::ServiceToken {
@@ -188,6 +195,7 @@ impl Line {
                     owner: Owner { account, zone },
                     client_id: typed("client_id", &client_id)?,
                     name,
+                    allow_from,
                     digest: read_digest(&digest)?,
                     secret_version,
                     previous,
@@ -279,6 +287,7 @@ mod tests {
                 owner: Owner { account, zone: None },
                 client_id: ClientId::from_bytes([12; 16]),
                 name: "dépl\"oy".to_owned(),
+                allow_from: Some("10.0.0.0/8,2001:db8::/32".parse().unwrap()),
                 digest: digest(3),
                 secret_version: 7,
                 previous: Some((digest(4), at(86, 1))),
@@ -293,6 +302,7 @@ mod tests {
                 owner: Owner { account, zone: Some(zone) },
                 client_id: ClientId::from_bytes([13; 16]),
                 name: "x".to_owned(),
+                allow_from: None,
                 digest: digest(0),
                 secret_version: 1,
                 previous: None,

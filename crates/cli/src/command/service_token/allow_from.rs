@@ -42,5 +42,5 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let allow_from = allow_from.map_err(|error| explain_own(error, &call.url))?;
     let networks = allow_from.networks.as_ref().map_or_else(|| "anywhere".to_owned(), |networks| networks.join(", "));
-    call.output.show(&allow_from, &[("Service token", one.id.to_string()), ("May come from", networks)])
+    Ok(call.output.show(&allow_from, &[("Service token", one.id.to_string()), ("May come from", networks)])?)
 }
