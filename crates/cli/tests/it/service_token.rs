@@ -263,9 +263,9 @@ fn a_token_comes_from_the_networks_that_are_named() {
     let issued = scene.run(&["create", "--name", "deploy", "--json"]).json();
     let id = id(&issued);
     let said = scene.run(&["allow-from", id]).ok();
-    assert!(said.contains("May come from   anywhere\n"), "{said}");
+    assert!(said.contains("May come from  anywhere\n"), "{said}");
     let said = scene.run(&["allow-from", id, "10.0.0.0/8", "2001:db8::7"]).ok();
-    assert!(said.contains("May come from   10.0.0.0/8, 2001:db8::7/128\n"), "{said}");
+    assert!(said.contains("May come from  10.0.0.0/8, 2001:db8::7/128\n"), "{said}");
     assert_eq!(scene.gate_says(&issued), "address_not_allowed");
     let json = scene.run(&["allow-from", id, "127.0.0.0/8", "--json"]).json();
     assert_eq!(json, serde_json::json!({"networks": ["127.0.0.0/8"]}));
