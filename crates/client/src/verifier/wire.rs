@@ -380,6 +380,9 @@ mod tests {
         assert!(check("\"format\": 1", "\"format\": 2, \"other\": 0").contains("form 2"));
         assert!(check("\"zone\"", "\"galaxy\"").contains("galaxy"));
         assert!(check("suspended", "asleep").contains("asleep"));
+        assert!(check("\"allow_from\": null", "\"x\": null").contains("allow_from"), "left out, it would be anywhere");
+        check("\"2001:db8::/32\"", "\"anywhere\"");
+        check("[\"10.0.0.0/8\", \"2001:db8::/32\"]", "[]");
         check("\"keys\": [", "\"keys\": [], \"old\": [");
         check("\"keys\": [", "\"keys\": [{\"id\": 3, \"key\": \"\"},");
         check("\"id\": 2,", "\"id\": 0,");

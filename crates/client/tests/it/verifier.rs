@@ -106,7 +106,7 @@ fn token(byte: u8, revision: i64, enabled: bool) -> String {
     let digest: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     format!(
         r#"{{"revision": {revision}, "kind": "service_token", "id": "0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a{byte:02x}",
-        "account_id": "{ACCOUNT}", "zone_id": null, "client_id": "{}", "name": "token {byte}", "digest": "{digest}",
+        "account_id": "{ACCOUNT}", "zone_id": null, "client_id": "{}", "name": "token {byte}", "allow_from": null, "digest": "{digest}",
         "secret_version": 1, "previous": null, "enabled": {enabled}, "expires_at_us": null, "last_seen_at_us": null,
         "deleted": false}}"#,
         client_id(byte)
@@ -205,7 +205,11 @@ async fn what_is_not_understood_is_not_believed_in_part() {
     assert_eq!(said(&verifier, 1), "admitted", "for as long as was promised before");
     feed.clock.advance(Duration::from_millis(5001));
     assert_eq!(said(&verifier, 2), "stale");
-    feed.say(news(false, true, 0, &[token(1, 4, false)]));
+    // Nobody says here where a request came from.
+    let listed = token(2, 4, true).replace("\"allow_from\": null", "\"allow_from\": [\"0.0.0.0/0\", \"::/0\"]");
+    feed.say(news(false, true, 0, &[listed]));
+    feed.until("it goes on", || said(&verifier, 2) == "address_not_allowed").await;
+    feed.say(news(false, true, 0, &[token(1, 4, false), token(2, 5, true)]));
     feed.until("it goes on", || said(&verifier, 2) == "admitted").await;
     assert_eq!((said(&verifier, 1), verifier.problem()), ("disabled", None));
 }
