@@ -1,4 +1,30 @@
-//! Typed HTTP client of Countersign's management API, in both of its dialects.
+//! Typed HTTP client of Countersign's management API, and verification inside a program of your own.
+//!
+//! # Verification
+//!
+//! A [`verifier`] keeps every credential of its accounts in memory, by following a server's feed, and decides about requests
+//! as Countersign's gate does: no proxy, and no question to a server for each request. [`VerifyLayer`](verifier::VerifyLayer)
+//! puts it before a service of [`tower`].
+//!
+//! ```no_run
+//! use countersign_client::Credential;
+//! use countersign_client::verifier::{Decision, Demand, Verifier};
+//!
+//! # async fn example(headers: &http::HeaderMap) -> Result<(), Box<dyn std::error::Error>> {
+//! // Returns when everything is known. The token may follow the feed, and nothing else.
+//! let verifier = Verifier::connect("http://127.0.0.1:8787", &Credential::bearer("csat_…")).await?;
+//! let demand = Demand::parse("account_id=2f0c5b1be6f84e7f8a2d3c4b5a697887")?;
+//! match verifier.check(headers, &demand) {
+//!     Decision::Admit(identity) => println!("{:?}", identity.detail),
+//!     Decision::Refuse(refusal) => println!("{} {refusal}", refusal.status()),
+//! }
+//! // The server waits for it no more.
+//! verifier.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Management
 //!
 //! [`cloudflare`] is about service tokens, [`prefactor`] about API tokens, [`admin`] about what those have no words for.
 //! Each of the first two works against Countersign and against every server that keeps the same contract. All send each

@@ -4,8 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use countersign_client::Clock;
 use serde_json::{Value, json};
 
 use crate::postgres::Cluster;
@@ -137,13 +138,13 @@ impl Service {
 
     /// Waits until it says this.
     fn comes_to_say(&self, made: &Made, expected: (u16, Option<&str>)) {
-        let begun = Instant::now();
+        let begun = Clock::System.boot();
         loop {
             let said = self.says(made);
             if (said.0, said.1.as_deref()) == expected {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "{said:?}, not {expected:?}");
+            assert!(Clock::System.boot().duration_since(begun) < PATIENCE, "{said:?}, not {expected:?}");
         }
     }
 
@@ -245,10 +246,10 @@ fn an_outage_is_survived_for_as_long_as_was_promised(place: Place) {
     service.comes_to_say(&taken, ADMITTED);
 
     server.kill();
-    let begun = Instant::now();
+    let begun = Clock::System.boot();
     assert_eq!(service.says(&kept).0, 200, "nobody has to ask the server");
     service.comes_to_say(&kept, STALE);
-    let lasted = begun.elapsed();
+    let lasted = Clock::System.boot().duration_since(begun);
     assert!(
         (Duration::from_secs(2)..Duration::from_secs(7)).contains(&lasted),
         "five seconds are promised: {lasted:?}"
@@ -394,9 +395,9 @@ fn a_key_of_before_is_changed_first() {
     assert!(refused.body.contains("installation-key"), "{}", refused.body);
     assert!(!refused.body.contains(KEY));
     world.run(&["installation-key", "prepare"]).ok();
-    let begun = Instant::now();
+    let begun = Clock::System.boot();
     while world.run(&["installation-key", "rotate"]).code != Some(0) {
-        assert!(begun.elapsed() < PATIENCE, "the server never holds the key");
+        assert!(Clock::System.boot().duration_since(begun) < PATIENCE, "the server never holds the key");
     }
     assert_eq!(feed(&server, &token, &question).status, 409, "some rows still stand under the key of before");
     world.run(&["installation-key", "finish", "--void-the-rest", "--yes"]).ok();

@@ -75,11 +75,11 @@ impl LivingKind {
 
     fn statement(self) -> (&'static str, Read<Change>) {
         match self {
-            Self::Account => (account::LIVING, |row| account::read_change(row)),
-            Self::Zone => (zone::LIVING, |row| zone::read_change(row)),
-            Self::Environment => (environment::LIVING, |row| environment::read_change(row)),
-            Self::ServiceToken => (service_token::LIVING, |row| service_token::read_change(row)),
-            Self::ApiToken => (api_token::LIVING, |row| api_token::read_change(row)),
+            Self::Account => (account::LIVING, account::read_change),
+            Self::Zone => (zone::LIVING, zone::read_change),
+            Self::Environment => (environment::LIVING, environment::read_change),
+            Self::ServiceToken => (service_token::LIVING, service_token::read_change),
+            Self::ApiToken => (api_token::LIVING, api_token::read_change),
         }
     }
 }
