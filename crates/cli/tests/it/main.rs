@@ -15,6 +15,7 @@ mod world;
 
 mod administration;
 mod api_token;
+mod assertion;
 mod audit;
 mod backup;
 mod completions;
