@@ -65,13 +65,17 @@ class Behind(unittest.TestCase):
         self.addCleanup(self.client.close)
 
     def api(self, method, path, body=None, scope=None):
+        """One call of the Cloudflare dialect, which must succeed."""
+        path = f"/client/v4/{scope or 'accounts/' + self.account_id}/access/service_tokens{path}"
+        return self.manage(method, path, body)["result"]
+
+    def manage(self, method, path, body=None):
         """One call of the management API, which must succeed."""
         management = urllib.parse.urlsplit(self.server.management)
         connection = http.client.HTTPConnection(management.hostname, management.port, timeout=PATIENCE)
         try:
             connection.request(
-                method, f"/client/v4/{scope or 'accounts/' + self.account_id}/access/service_tokens{path}",
-                json.dumps(body) if body is not None else None,
+                method, path, json.dumps(body) if body is not None else None,
                 {"X-Auth-Email": self.server.installation["user"]["email"],
                  "X-Auth-Key": self.server.installation["user"]["api_key"]})
             response = connection.getresponse()
@@ -79,22 +83,12 @@ class Behind(unittest.TestCase):
         finally:
             connection.close()
         self.assertIn(response.status, (200, 201), answer)
-        return answer["result"]
+        return answer
 
     def allow_from(self, token, networks):
         """Says where a token may come from."""
-        management = urllib.parse.urlsplit(self.server.management)
-        connection = http.client.HTTPConnection(management.hostname, management.port, timeout=PATIENCE)
-        try:
-            connection.request(
-                "PUT", f"/admin/v1/accounts/{self.account_id}/service_tokens/{token['id']}/allow_from",
-                json.dumps({"networks": networks}),
-                {"Authorization": f"Bearer {self.server.installation['api_token']}"})
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        finally:
-            connection.close()
-        self.assertEqual((response.status, answer), (200, {"networks": networks}))
+        path = f"/admin/v1/accounts/{self.account_id}/service_tokens/{token['id']}/allow_from"
+        self.assertEqual(self.manage("PUT", path, {"networks": networks}), {"networks": networks})
 
     def create(self, scope=None, **fields):
         return self.api("POST", "", {"name": self._testMethodName, **fields}, scope)
@@ -290,6 +284,14 @@ class Admission:
             seen = self.api("GET", f"/{token['id']}").get("last_seen_at")
         self.assertIsNotNone(seen)
         self.assertGreaterEqual(datetime.datetime.fromisoformat(seen.replace("Z", "+00:00")), began)
+
+    def test_use_shows_who_came_with_which_secret(self):
+        token = self.create()
+        lies = [("User-Agent", "behind/1"), ("X-Forwarded-For", "203.0.113.9")]
+        self.assertEqual(self.client.request([*credentials(token), *lies]).status, 200)
+        path = f"/admin/v1/accounts/{self.account_id}/service_tokens/{token['id']}/rotation"
+        secret = self.manage("GET", path)["current_secret"]
+        self.assertEqual((secret["version"], secret["user_agent"], secret["address"]), (1, "behind/1", "127.0.0.1"))
 
 
 class Assertion:
