@@ -122,12 +122,24 @@ impl Ops {
     }
 
     /// How far the last rotation of a token has come; [`Error::NotFound`] if this account or zone has none of that id.
-    pub async fn find_rotation(&self, permit: &Permit<Read>, id: &ServiceTokenId) -> Result<Rotation, Error> {
-        self.rotation(permit, id).await
+    pub async fn find_rotation<R: Right>(&self, permit: &Permit<R>, id: &ServiceTokenId) -> Result<Rotation, Error> {
+        self.flush_marks().await;
+        let found = self.store.find_service_token(&permit.owner(), id).await?.ok_or(Error::NotFound)?;
+        let token = self.seat.with_last_seen(found);
+        let uses = SecretUses(self.store.list_secret_uses(&[*id]).await?);
+        let wish = self.store.find_rotation_wish(id).await?;
+        let verifiers = self.store.list_nodes().await?.iter().filter(|node| node.is_verifier).count();
+        let now = self.clock.now();
+        let quiet_since = running_until(&token, now).map(|_| uses.quiet_since(&token));
+        let wish = wish.filter(|wish| has_meaning(wish, &token, now)).zip(quiet_since).map(|(wish, since)| {
+            let due_at = due_at(&wish, since);
+            Wish { quiet: wish.quiet, asked_at: wish.asked_at, due_at }
+        });
+        Ok(Rotation { token, uses, quiet_since, wish, verifiers, at: now })
     }
 
     /// Ends the secret before as soon as nobody has come with it for `quiet`, or takes that back. It holds until the next
-    /// rotation, and moves the end of the secret only forward.
+    /// rotation. At its own time the secret ends in any case.
     pub async fn finish_rotation_when_quiet(
         &self,
         permit: &Permit<Write>,
@@ -170,7 +182,7 @@ impl Ops {
             })
         })
         .await?;
-        self.rotation(permit, &id).await
+        self.find_rotation(permit, &id).await
     }
 
     /// Ends every secret that was wished to end once nobody uses it, if that is so. Returns how many.
@@ -187,22 +199,6 @@ impl Ops {
             }
         }
         Ok(done)
-    }
-
-    async fn rotation<R: Right>(&self, permit: &Permit<R>, id: &ServiceTokenId) -> Result<Rotation, Error> {
-        self.flush_marks().await;
-        let found = self.store.find_service_token(&permit.owner(), id).await?.ok_or(Error::NotFound)?;
-        let token = self.seat.with_last_seen(found);
-        let uses = SecretUses(self.store.list_secret_uses(&[*id]).await?);
-        let wish = self.store.find_rotation_wish(id).await?;
-        let verifiers = self.store.list_nodes().await?.iter().filter(|node| node.is_verifier).count();
-        let now = self.clock.now();
-        let quiet_since = running_until(&token, now).map(|_| uses.quiet_since(&token));
-        let wish = wish.filter(|wish| has_meaning(wish, &token, now)).zip(quiet_since).map(|(wish, since)| {
-            let due_at = due_at(&wish, since);
-            Wish { quiet: wish.quiet, asked_at: wish.asked_at, due_at }
-        });
-        Ok(Rotation { token, uses, quiet_since, wish, verifiers, at: now })
     }
 
     /// Whether there is something to be done for a wish. A look that nobody waits for.
