@@ -72,7 +72,8 @@ async fn fill(settings: &Settings, service_tokens: u64, credentials: &Path) {
         for begin in (0..service_tokens).step_by(TOKENS_AT_ONCE as usize) {
             let numbers = begin..service_tokens.min(begin + TOKENS_AT_ONCE);
             let tokens: Vec<_> = numbers.map(|number| service_token(account, number, start, &entropy)).collect();
-            let marks = tokens.iter().filter_map(|token| mark(SeenSubject::ServiceToken(token.id), 1, token.last_seen_at));
+            let marks =
+                tokens.iter().filter_map(|token| mark(SeenSubject::ServiceToken(token.id), 1, token.last_seen_at));
             let marks: Vec<_> = marks.collect();
             insert(&store, tokens, |tx, token| Box::pin(tx.insert_service_token(token))).await;
             store.record_seen(&marks).await.unwrap();
