@@ -76,8 +76,10 @@ impl Demand {
                 "header" => set_once(&mut header, parse_header(value)?, "header")?,
                 "aud" => set_once(&mut demand.audience, parse_audience(&value)?, "aud")?,
                 "throttle_status" => {
-                    let carried = (value == "429").then_some(()).ok_or(DemandError::ThrottleStatus)?;
-                    set_once(&mut demand.carries_429, carried, "throttle_status")?;
+                    if value != "429" {
+                        return Err(DemandError::ThrottleStatus);
+                    }
+                    set_once(&mut demand.carries_429, (), "throttle_status")?;
                 }
                 _ => return Err(DemandError::Unknown),
             }
