@@ -117,7 +117,8 @@ pub(super) fn all() -> Map<String, Value> {
         ("verifiers", number(0)),
         ("as_of", time()),
     ]);
-    let quiet = json!({"type": ["string", "null"], "maxLength": 100, "examples": ["24h"]});
+    let quiet = json!({"type": "string", "maxLength": 100, "examples": ["24h"]});
+    let quiet = nullable(&ruled(quiet, "is a duration such as 90m or 24h, more than zero, and not forever"));
     let update = object(&["finish_when_quiet"], [("finish_when_quiet", quiet)]);
     let cursor = json!({"type": ["string", "null"], "maxLength": 512});
     let follow = object(&["verifier"], [("verifier", verifier()), ("cursor", cursor)]);
