@@ -1,6 +1,6 @@
 //! Our own API, for what no foreign dialect has words for.
 //!
-//! Every URL of it is on this page. A handler gets a [`call::Call`] and asks it for what it needs, in this order: the
+//! Every URL of it is on this page. A handler gets a `Call` and asks it for what it needs, in this order: the
 //! right, the query, the body, the token's id.
 
 mod allow_from;
