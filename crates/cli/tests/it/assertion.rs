@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::postgres::Cluster;
-use crate::world::{Answer, Installation, Server, World, request};
+use crate::world::{Answer, Place, Server, request};
 
 fn get(server: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     request(server, "GET", path, headers, None).expect("an answer")
@@ -32,12 +32,12 @@ fn head(kid: &str) -> String {
 #[test]
 fn every_server_signs_with_keys_that_all_publish() {
     let Some(cluster) = Cluster::start(|_| ()) else { return };
-    let (world, url) = (World::new(), cluster.database());
-    let first = Installation { document: world.run(&["init", "--json", "--database-url", &url]).json() };
-    let servers = [0, 1].map(|_| world.serve_with(&["--database-url", &url]));
+    let place = Place::new(Some(cluster.database()));
+    let first = &place.first;
+    let servers = [0, 1].map(|_| place.serve());
     let remote = |arguments: &[&str]| {
         let all = [["service-token"].as_slice(), arguments, &["--account", first.account(), "--json"]].concat();
-        servers[0].remote(&world, first.api_token(), &all).json()
+        servers[0].remote(&place.world, first.api_token(), &all).json()
     };
     let token = remote(&["create", "--name", "x"]);
     let pair = [

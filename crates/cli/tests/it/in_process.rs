@@ -10,44 +10,14 @@ use countersign_client::Clock;
 use serde_json::{Value, json};
 
 use crate::postgres::Cluster;
-use crate::world::{Answer, Installation, Outcome, Server, World, request};
+use crate::world::{Answer, Place, Server, World, request};
 
 const PERMISSION: &str = "Countersign: Verification Feed Read";
 
 /// How long anything may take that is waited for. Only a failure takes that long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An installation on one database or the other.
-struct Place {
-    world: World,
-    database: Vec<String>,
-    first: Installation,
-}
-
 impl Place {
-    fn new(url: Option<String>) -> Self {
-        let world = World::new();
-        let database: Vec<String> =
-            url.map(|url| vec!["--database-url".to_owned(), url]).into_iter().flatten().collect();
-        let mut init = vec!["init", "--json"];
-        init.extend(database.iter().map(String::as_str));
-        let first = Installation { document: world.run(&init).json() };
-        Self { world, database, first }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Outcome {
-        let mut all = arguments.to_vec();
-        all.extend(self.database.iter().map(String::as_str));
-        self.world.run(&all)
-    }
-
-    /// A server at this address, so that whoever follows it finds it again.
-    fn serve(&self, listen: &str) -> Server {
-        let mut all = vec!["serve", "--gate-listen", "127.0.0.1:0", "--listen", listen];
-        all.extend(self.database.iter().map(String::as_str));
-        Server::start(self.world.command(&all))
-    }
-
     /// A token that may follow the feed of an account, and its id.
     fn follower(&self, account: &str) -> (String, String) {
         let made = self.run(&[
@@ -178,7 +148,7 @@ const STALE: (u16, Option<&str>) = (503, Some("stale"));
 macro_rules! on_both {
     ($($name:ident)*) => {
         mod on_sqlite {
-            $(#[test] fn $name() { super::$name(super::Place::new(None)); })*
+            $(#[test] fn $name() { super::$name(crate::world::Place::new(None)); })*
         }
 
         // One cluster, one after the other.
@@ -199,7 +169,7 @@ on_both! {
 #[expect(clippy::needless_pass_by_value, reason = "a test has its place to itself")]
 fn what_is_revoked_is_refused_when_the_call_returns(place: Place) {
     let account = place.first.account();
-    let server = place.serve("127.0.0.1:0");
+    let server = place.serve_at("127.0.0.1:0");
     let before = create(&server, &place, account, "before");
     let (token, _) = place.follower(account);
     let alone = create(&server, &place, account, "alone");
@@ -238,7 +208,7 @@ fn what_is_revoked_is_refused_when_the_call_returns(place: Place) {
 #[expect(clippy::needless_pass_by_value, reason = "a test has its place to itself")]
 fn an_outage_is_survived_for_as_long_as_was_promised(place: Place) {
     let account = place.first.account();
-    let mut server = place.serve("127.0.0.1:0");
+    let mut server = place.serve_at("127.0.0.1:0");
     let listen = server.management.strip_prefix("http://").unwrap().to_owned();
     let (token, _) = place.follower(account);
     let (kept, taken) = (create(&server, &place, account, "kept"), create(&server, &place, account, "taken"));
@@ -257,7 +227,7 @@ fn an_outage_is_survived_for_as_long_as_was_promised(place: Place) {
     assert_eq!(request(&service.address, "GET", "/readyz", &[], None).unwrap().status, 503);
 
     // It comes back, goes on where it was, and the list of nodes has it again.
-    let server = place.serve(&listen);
+    let server = place.serve_at(&listen);
     service.comes_to_say(&kept, ADMITTED);
     let receipt = delete(&server, &place, account, &taken.id);
     let said = service.says(&taken);
@@ -271,7 +241,7 @@ fn an_outage_is_survived_for_as_long_as_was_promised(place: Place) {
 fn a_store_that_has_forgotten_is_read_anew() {
     let place = Place::new(None);
     let account = place.first.account();
-    let mut server = place.serve("127.0.0.1:0");
+    let mut server = place.serve_at("127.0.0.1:0");
     let listen = server.management.strip_prefix("http://").unwrap().to_owned();
     let (token, _) = place.follower(account);
     let (kept, taken) = (create(&server, &place, account, "kept"), create(&server, &place, account, "taken"));
@@ -285,7 +255,7 @@ fn a_store_that_has_forgotten_is_read_anew() {
 
     // While the service hears nothing, another server takes a token away, and the store moves.
     server.kill();
-    let elsewhere = place.serve("127.0.0.1:0");
+    let elsewhere = place.serve_at("127.0.0.1:0");
     delete(&elsewhere, &place, account, &taken.id);
     drop(elsewhere);
     place.run(&["backup", "moved.backup", "--with-key"]).ok();
@@ -311,7 +281,7 @@ fn accounts_and_permissions_are_kept_apart(place: Place) {
     let others_token =
         place.run(&["token", "create", "--account", other, "--name", "o", "--permission", "Everything", "--json"]);
     let others_token = others_token.json()["token"].as_str().unwrap().to_owned();
-    let server = place.serve("127.0.0.1:0");
+    let server = place.serve_at("127.0.0.1:0");
     let (token, id) = place.follower(account);
     let (mine, foreign) =
         (create(&server, &place, account, "mine"), create_as(&server, &place, &others_token, other, "foreign"));
@@ -423,7 +393,7 @@ fn everything_is_read_page_by_page() {
     let file = place.world.path("tokens.csv");
     std::fs::write(&file, csv).unwrap();
     place.run(&["service-token", "import", file.to_str().unwrap(), "--account", account]).ok();
-    let server = place.serve("127.0.0.1:0");
+    let server = place.serve_at("127.0.0.1:0");
     let (token, _) = place.follower(account);
 
     let (mut cursor, mut known, mut answers) = (Value::Null, std::collections::HashSet::new(), 0);

@@ -6,36 +6,9 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::postgres::Cluster;
-use crate::world::{Installation, Outcome, Server, World, gate_says, gate_says_to_bearer, request};
-
-/// An installation on one database or the other, and what was handed out there.
-struct Place {
-    world: World,
-    database: Vec<String>,
-    first: Installation,
-}
+use crate::world::{Installation, Outcome, Place, Server, gate_says, gate_says_to_bearer, request};
 
 impl Place {
-    fn new(url: Option<String>) -> Self {
-        let world = World::new();
-        let database: Vec<String> =
-            url.map(|url| vec!["--database-url".to_owned(), url]).into_iter().flatten().collect();
-        let mut init = vec!["init", "--json"];
-        init.extend(database.iter().map(String::as_str));
-        let first = Installation { document: world.run(&init).json() };
-        Self { world, database, first }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Outcome {
-        let mut all = arguments.to_vec();
-        all.extend(self.database.iter().map(String::as_str));
-        self.world.run(&all)
-    }
-
-    fn serve(&self) -> Server {
-        self.world.serve_with(&self.database.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
     fn key_file(&self) -> String {
         std::fs::read_to_string(self.world.data_dir().join("installation.key")).unwrap()
     }

@@ -164,6 +164,45 @@ struct Log {
     grown: Condvar,
 }
 
+/// An installation on one database or the other, and what was handed out there.
+pub(crate) struct Place {
+    pub(crate) world: World,
+    pub(crate) first: Installation,
+    database: Vec<String>,
+}
+
+impl Place {
+    /// On the database at `url`, or on an embedded one.
+    pub(crate) fn new(url: Option<String>) -> Self {
+        let world = World::new();
+        let database: Vec<String> =
+            url.map(|url| vec!["--database-url".to_owned(), url]).into_iter().flatten().collect();
+        let mut init = vec!["init", "--json"];
+        init.extend(database.iter().map(String::as_str));
+        let first = Installation { document: world.run(&init).json() };
+        Self { world, first, database }
+    }
+
+    /// A command on the store.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+        self.world.run(&self.with_database(arguments))
+    }
+
+    pub(crate) fn serve(&self) -> Server {
+        self.serve_at("127.0.0.1:0")
+    }
+
+    /// A server at this address, so that whoever follows it finds it again.
+    pub(crate) fn serve_at(&self, listen: &str) -> Server {
+        let all = self.with_database(&["serve", "--gate-listen", "127.0.0.1:0", "--listen", listen]);
+        Server::start(self.world.command(&all))
+    }
+
+    fn with_database<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        arguments.iter().copied().chain(self.database.iter().map(String::as_str)).collect()
+    }
+}
+
 /// A running server. Dropping it kills it.
 pub(crate) struct Server {
     child: Child,
