@@ -315,15 +315,11 @@ impl Surface {
         let outcome = poll_fn(|cx| {
             // First, so that a request that has arrived is answered and not cut off.
             let polled = Pin::new(&mut connection).poll(cx);
-            // Asking `stopped` once leaves this task's waker there. It takes a lock that all connections share, so that
-            // afterwards only the flag is looked at.
-            if polled.is_pending() && !stopping && (!asked || self.stop.is_requested()) {
-                asked = true;
-                if stopped.as_mut().poll(cx).is_ready() {
-                    stopping = true;
-                    Pin::new(&mut connection).graceful_shutdown();
-                    return Pin::new(&mut connection).poll(cx);
-                }
+            if polled.is_pending() && !stopping && self.stop.poll_requested(stopped.as_mut(), &mut asked, cx).is_ready()
+            {
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                return Pin::new(&mut connection).poll(cx);
             }
             polled
         })

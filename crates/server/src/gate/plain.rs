@@ -54,13 +54,7 @@ where
             if let Poll::Ready(outcome) = Pin::new(&mut *io).poll_read(cx, &mut buffer) {
                 return Poll::Ready(outcome.map(|()| buffer.filled().len()));
             }
-            // Asking `stopped` once leaves this task's waker there. It takes a lock that all connections share, so that
-            // afterwards only the flag is looked at.
-            if asked && !stop.is_requested() {
-                return Poll::Pending;
-            }
-            asked = true;
-            stopped.as_mut().poll(cx).map(|()| Ok(0))
+            stop.poll_requested(stopped.as_mut(), &mut asked, cx).map(|()| Ok(0))
         })
         .await?;
         if read == 0 {

@@ -1,7 +1,9 @@
 //! The request to stop, which every part of the server waits for in its own way.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,21 @@ impl Stop {
     /// Returns once [`Stop::request`] has been called.
     pub async fn requested(&self) {
         self.token.cancelled().await;
+    }
+
+    /// Polls `stopped`, which is [`Stop::requested`], for a task that is woken very often. Asking once leaves the task's waker
+    /// there (`asked`); afterwards only the flag is looked at, until it is set.
+    pub(crate) fn poll_requested(
+        &self,
+        stopped: Pin<&mut impl Future<Output = ()>>,
+        asked: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if *asked && !self.is_requested() {
+            return Poll::Pending;
+        }
+        *asked = true;
+        stopped.poll(cx)
     }
 
     /// The same request, for a task that knows only tokens.
