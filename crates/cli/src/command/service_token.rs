@@ -381,7 +381,10 @@ fn explain_own(error: admin::Error, url: &str) -> anyhow::Error {
             (404, "not_found") => {
                 "There is no such token in that account or zone: `countersign service-token list` shows those there are"
             }
-            (409, _) => "Nothing is left to end: rotate with --grace, and the old secret stays good for a while",
+            (409, _) => {
+                "Wait for less, or see to it that the old secret is good for longer: rotate with --grace, or move its end \
+                 with `countersign service-token update ID --grace 48h`"
+            }
             (401, _) => {
                 "The server does not know the API token, or it was revoked: `countersign token create` makes one"
             }

@@ -312,6 +312,9 @@ fn a_rotation_says_who_still_comes_with_the_old_secret() {
         (&2.into(), &Value::Null)
     );
 
+    // Whatever happens, the end comes before.
+    let said = scene.run(&["rotation", id, "--finish-when-quiet", "48h"]).failed(1);
+    assert!(said.contains("in any case") && said.contains("update ID --grace"), "{said}");
     let said = scene.run(&["rotation", id, "--finish-when-quiet", "24h"]).ok();
     assert!(said.contains("Ends when quiet   for 24h, not before "), "{said}");
     let kept = scene.run(&["rotation", id, "--keep", "--json"]).json();

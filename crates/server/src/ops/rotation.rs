@@ -112,9 +112,9 @@ impl Rotation {
 }
 
 impl Ops {
-    /// Who came with which secret of each of these tokens, in their order.
+    /// Who came with which secret of each of these tokens, in their order, as the store knows it: whoever reads a list does
+    /// not wait until everything is written that this node has seen since.
     pub async fn list_secret_uses(&self, _: &Permit<Read>, tokens: &[ServiceToken]) -> Result<Vec<SecretUses>, Error> {
-        self.flush_marks().await;
         let ids: Vec<ServiceTokenId> = tokens.iter().map(|token| token.id).collect();
         let uses = self.store.list_secret_uses(&ids).await?;
         let of = |id: &ServiceTokenId| uses.iter().filter(|seen| seen.secret.id == *id).cloned().collect();
@@ -139,7 +139,7 @@ impl Ops {
     }
 
     /// Ends the secret before as soon as nobody has come with it for `quiet`, or takes that back. It holds until the next
-    /// rotation. At its own time the secret ends in any case.
+    /// rotation. At its own time the secret ends in any case; [`Error::InvalidAction`] if that comes first whoever comes.
     pub async fn finish_rotation_when_quiet(
         &self,
         permit: &Permit<Write>,
@@ -151,6 +151,7 @@ impl Ops {
             let problem = "must not be forever: leave it out, and the secret ends at its time".to_owned();
             return Err(Error::Invalid { field: "finish_when_quiet", problem });
         }
+        self.flush_marks().await;
         let (now, owner, id) = (self.clock.now(), permit.owner(), *id);
         let mut event =
             self.event_by(permit, "service_token.finish_when_quiet", ("service_token", id.to_string()), origin);
@@ -162,12 +163,20 @@ impl Ops {
                 let token = tx.find_service_token(&owner, &id).await?.ok_or(Error::NotFound)?;
                 let known = tx.find_rotation_wish(&id).await?;
                 match quiet {
-                    Some(_) if running_until(&token, now).is_none() => {
-                        Err(Error::InvalidAction("there is no secret before that is still good".to_owned()))
-                    }
                     Some(quiet) => {
+                        let until = running_until(&token, now).ok_or_else(|| {
+                            Error::InvalidAction("there is no secret before that is still good".to_owned())
+                        })?;
                         let secret_version = token.secret_version;
                         let wish = RotationWish { owner, id, secret_version, quiet, asked_at: now, actor };
+                        let due_at = due_at(&wish, SecretUses(tx.list_secret_uses(&id).await?).quiet_since(&token));
+                        if due_at >= until {
+                            return Err(Error::InvalidAction(format!(
+                                "the secret before ends at {until} in any case, and will not have been quiet for {} \
+                                 before {due_at}",
+                                wish.quiet
+                            )));
+                        }
                         tx.put_rotation_wish(&wish).await?;
                         tx.record(event);
                         Ok(())

@@ -1,5 +1,6 @@
 //! After a rotation: who still comes with which secret, and the end of the one before.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use countersign_store::{Node, NodeId, Sighting};
@@ -8,7 +9,7 @@ use countersign_token::index::{SeenMark, SeenSubject};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::world::{Actor, DAY, HOUR, Issued, World, on_both, on_sqlite};
+use crate::world::{Actor, DAY, HOUR, Issued, World, on_both, on_postgres, on_sqlite, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -262,11 +263,15 @@ fn an_old_secret_ends_once_it_is_quiet() {
 fn a_wish_is_for_one_rotation_and_prolongs_nothing() {
     on_both(async |world| {
         let token = world.issue_default().await;
-        // The time is up before it is quiet.
+        // The time is up before it is quiet, since somebody comes.
         rotate(world, &token, HOUR).await;
         let until = world.after(HOUR);
-        assert_eq!(wish(world, &token, json!("24h")).await["previous_secret"]["expires_at"], until);
-        world.advance(HOUR);
+        world.advance(MINUTE);
+        come(world, &token, &token.secret, &[]).await;
+        assert_eq!(wish(world, &token, json!("57m")).await["previous_secret"]["expires_at"], until);
+        world.advance(2 * MINUTE);
+        come(world, &token, &token.secret, &[]).await;
+        world.advance(57 * MINUTE);
         world.assert_refused(&token, &token.secret, "invalid").await;
         assert_eq!(rotation(world, &token).await["finish_when_quiet"], json!(null));
         assert_eq!(finished(world).await, 0);
@@ -308,6 +313,126 @@ fn a_wish_is_for_one_rotation_and_prolongs_nothing() {
     });
 }
 
+/// A wish that can't come true would only be believed in.
+#[test]
+fn what_ends_before_it_can_be_quiet_is_not_waited_for() {
+    on_both(async |world| {
+        let token = world.issue_default().await;
+        rotate(world, &token, DAY).await;
+        let path = path(world, &token);
+        let ask = async |quiet: &str| {
+            let body = json!({"finish_when_quiet": quiet}).to_string();
+            let (status, _, json) = world.writer().admin(Method::PUT, &path, body).await;
+            (status, json["detail"].as_str().unwrap_or_default().to_owned())
+        };
+        let refused = |due_at: String, quiet: &str, until: &str| {
+            let detail = format!(
+                "the secret before ends at {until} in any case, and will not have been quiet for {quiet} before {due_at}"
+            );
+            (409, detail)
+        };
+        let until = world.after(DAY);
+        assert_eq!(ask("24h").await, refused(world.after(DAY + MINUTE), "24h", &until));
+        assert_eq!(ask("23h59m").await, refused(world.after(DAY), "23h59m", &until));
+        assert_eq!(rotation(world, &token).await["finish_when_quiet"], json!(null));
+        assert_eq!(ask("23h58m").await.0, 200);
+        // It counts from the last use, also one that only the index knows of.
+        world.advance(HOUR);
+        come(world, &token, &token.secret, &[]).await;
+        assert_eq!(ask("22h59m").await, refused(world.after(23 * HOUR), "22h59m", &until));
+        assert_eq!(
+            rotation(world, &token).await["finish_when_quiet"]["quiet"],
+            "23h58m",
+            "what was asked before holds"
+        );
+        // With more time it is taken.
+        let later = json!({"previous_client_secret_expires_at": world.after(3 * DAY)});
+        world.writer().put(&token.path, &later).await.ok();
+        assert_eq!(ask("24h").await.0, 200);
+        // The token itself ends before.
+        world.writer().put(&token.path, &json!({"duration": "5h"})).await.ok();
+        assert_eq!(ask("24h").await, refused(world.after(DAY + MINUTE), "24h", &world.after(5 * HOUR)));
+        // It was quiet for long enough already.
+        world.writer().put(&token.path, &json!({"duration": "forever"})).await.ok();
+        world.advance(2 * DAY);
+        assert_eq!(ask("24h").await.0, 200);
+        assert_eq!(finished(world).await, 1);
+    });
+}
+
+/// A secret that is used at one server alone doesn't end at another, and both together end it once.
+#[test]
+fn two_servers_carry_out_a_wish_once() {
+    on_postgres(async |world| {
+        let mut other = world.serve(5).await;
+        let token = world.issue_default().await;
+        let new = rotate(world, &token, 7 * DAY).await;
+        wish(world, &token, json!("1h")).await;
+        world.advance(30 * MINUTE);
+        world.change_to(&mut other);
+        until("the other server knows the token", async || world.admits(&token.client_id, &new).await.is_ok()).await;
+        come(world, &token, &token.secret, &[("user-agent", "other")]).await;
+        assert_eq!(rotation(world, &token).await["previous_secret"]["user_agent"], "other");
+        world.change_to(&mut other);
+        let told = rotation(world, &token).await;
+        assert_eq!(told["previous_secret"]["user_agent"], "other", "each knows who came to the other");
+        assert_eq!(told["finish_when_quiet"]["due_at"], world.after(HOUR + MINUTE));
+        world.advance(HOUR);
+        for _ in 0..2 {
+            assert_eq!(finished(world).await, 0, "nobody has come here, but there");
+            world.change_to(&mut other);
+        }
+        world.advance(MINUTE);
+        let before = world.audit_end().await;
+        let (here, there) = (world.ops(), &other.app.ops);
+        let ended = Cell::new(0);
+        until("it ends", async || {
+            // Each may take the other for silent until it has heard of it again.
+            let (one, two) = tokio::join!(here.finish_quiet_rotations(), there.finish_quiet_rotations());
+            ended.set(ended.get() + one.unwrap() + two.unwrap());
+            ended.get() > 0
+        })
+        .await;
+        assert_eq!((ended.get(), world.audit(before).await.len()), (1, 1));
+        for _ in 0..2 {
+            until("it has ended", async || world.admits(&token.client_id, &token.secret).await.is_err()).await;
+            world.assert_admitted_with(&token, &new).await;
+            assert_eq!(finished(world).await, 0, "once");
+            world.change_to(&mut other);
+        }
+        other.stop().await;
+    });
+}
+
+/// A server that has said nothing for a while may have admitted somebody. Only once it is struck off the list, its marks
+/// are waited for no more.
+#[test]
+fn a_silent_server_holds_a_wish_back() {
+    on_both(async |world| {
+        let token = world.issue_default().await;
+        rotate(world, &token, 7 * DAY).await;
+        wish(world, &token, json!("1h")).await;
+        let store = world.ops().store().clone();
+        let own = store.list_nodes().await.unwrap()[0];
+        world.advance(HOUR + MINUTE - 10 * SECOND);
+        let silent = NodeId::from_bytes([7; 16]);
+        store.register_node(&Node::new(silent, world.now(), Revision::new(i64::MAX))).await.unwrap();
+        // Whoever has not heard of it yet can't tell for how long it is silent.
+        let heartbeat = async || {
+            let nodes = store.list_nodes().await.unwrap();
+            nodes.iter().find(|node| node.id == own.id).map_or(0, |node| node.heartbeat)
+        };
+        let begun = heartbeat().await;
+        until("it is noted", async || heartbeat().await > begun + 1).await;
+        world.advance(10 * SECOND);
+        assert_eq!(finished(world).await, 0, "it is due, and somebody is silent");
+        world.advance(MINUTE);
+        until("it is forgotten", async || finished(world).await == 1).await;
+        world.assert_refused(&token, &token.secret, "invalid").await;
+        assert_eq!(store.list_nodes().await.unwrap().len(), 1);
+    });
+}
+
 #[test]
 fn nothing_ends_while_somebody_may_know_more() {
     on_both(async |world| {
@@ -336,7 +461,7 @@ fn whoever_may_only_look_may_only_look() {
             let (found, _, json) = actor.admin(Method::PUT, path, body.to_owned()).await;
             assert_eq!((found, json["code"].as_str()), (status, Some(code)), "{path} {body} {json}");
         };
-        let good = r#"{"finish_when_quiet":"24h"}"#;
+        let good = r#"{"finish_when_quiet":"22h"}"#;
         check(&world.reader(), &path, good, 403, "forbidden").await;
         check(&world.anonymous(), &path, good, 401, "not_authenticated").await;
         for stranger in world.strangers() {
@@ -362,7 +487,7 @@ fn whoever_may_only_look_may_only_look() {
         }
         for writer in world.writers() {
             let (status, _, json) = writer.admin(Method::PUT, &path, good).await;
-            assert_eq!((status, &json["finish_when_quiet"]["quiet"]), (200, &json!("24h")));
+            assert_eq!((status, &json["finish_when_quiet"]["quiet"]), (200, &json!("22h")));
         }
         // Nothing is there to end.
         world.advance(DAY);

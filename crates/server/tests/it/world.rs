@@ -110,6 +110,25 @@ pub(crate) fn on_sqlite(test: impl AsyncFn(&mut World)) {
     run(Place::sqlite(), SecretFormat::Scannable, &test);
 }
 
+/// Runs a test in a new world on PostgreSQL, where that is installed: for what takes several servers.
+#[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "a test is written where it is passed")]
+pub(crate) fn on_postgres(test: impl AsyncFn(&mut World)) {
+    for place in Place::all().filter(|place| matches!(place, Place::Postgres { .. })) {
+        run(place, SecretFormat::Scannable, &test);
+    }
+}
+
+/// Waits until it is so.
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "waited for: {what}");
+}
+
 fn run(place: Place, secret_format: SecretFormat, test: &impl AsyncFn(&mut World)) {
     secrets::listen();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

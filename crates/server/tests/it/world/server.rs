@@ -51,6 +51,19 @@ pub(crate) struct Outside {
     writer: JoinHandle<()>,
 }
 
+impl Server {
+    /// Stops in order.
+    pub(crate) async fn stop(self) {
+        for (stop, task) in [self.flusher, self.follower] {
+            stop.cancel();
+            task.await.unwrap();
+        }
+        self.app.ops.store().close().await;
+        drop((self.router, self.gate, self.recorder, self.app));
+        self.writer.await.unwrap();
+    }
+}
+
 impl Outside {
     /// Deletes a token of account A, and returns when no server admits it any more.
     pub(crate) async fn delete(&self, world: &World, id: &str) {
@@ -137,12 +150,22 @@ impl World {
     /// Starts a server on the world's store.
     pub(crate) async fn start(&mut self) {
         assert!(self.server.is_none(), "a server is running already");
+        self.server = Some(self.serve(4).await);
+    }
+
+    /// Turns to another server than the one that was asked until now.
+    pub(crate) fn change_to(&mut self, other: &mut Server) {
+        std::mem::swap(self.server.as_mut().expect("a server is running"), other);
+    }
+
+    /// Starts a server on the world's store that has its id from `seed`: beside others, on a database that can be shared.
+    pub(crate) async fn serve(&self, seed: u64) -> Server {
         let (store, writer) = self.connect().await;
         let clock = self.clock();
         let index = Arc::new(Index::new(self.key.digest_key(), &Entropy::seeded(3)));
         let freshness = Arc::new(Freshness::new(clock.boot()));
         let pages = Arc::new(Pages::default());
-        let node = NodeId::generate(&Entropy::seeded(4));
+        let node = NodeId::generate(&Entropy::seeded(seed));
         let installation = store.installation().await.unwrap().unwrap();
         let (follower, handle) = Follower::load(
             store.clone(),
@@ -204,7 +227,7 @@ impl World {
             public_url: None,
             assertions: assertions.clone(),
         };
-        self.server = Some(Server {
+        Server {
             router: management::router(app.clone()),
             gate: gate.reporting_to(refusals).believing(self.proxies.clone()).asserting(assertions),
             recorder: Mutex::new(recorder),
@@ -212,7 +235,7 @@ impl World {
             flusher: (stop_flusher, flushing),
             follower: (stop, following),
             writer,
-        });
+        }
     }
 
     /// Records what the gate has refused so far, as the server does every second.
@@ -222,14 +245,7 @@ impl World {
 
     /// Stops the server in order, as it does on a signal.
     pub(crate) async fn stop(&mut self) {
-        let server = self.server.take().expect("a server is running");
-        for (stop, task) in [server.flusher, server.follower] {
-            stop.cancel();
-            task.await.unwrap();
-        }
-        server.app.ops.store().close().await;
-        drop((server.router, server.gate, server.recorder, server.app));
-        server.writer.await.unwrap();
+        self.server.take().expect("a server is running").stop().await;
     }
 
     /// Stops the server and starts another one on the same store.
