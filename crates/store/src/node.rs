@@ -32,6 +32,15 @@ impl NodeId {
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(InstallationId::from_bytes(bytes))
     }
+
+    /// The first and the last id that begin with the same 8 bytes.
+    fn family(self) -> (Self, Self) {
+        let [mut first, mut last] = [*self.0.as_bytes(); 2];
+        for (low, high) in first.iter_mut().zip(&mut last).skip(8) {
+            (*low, *high) = (0, u8::MAX);
+        }
+        (Self::from_bytes(first), Self::from_bytes(last))
+    }
 }
 
 impl fmt::Display for NodeId {
@@ -96,22 +105,24 @@ impl Store {
     /// When the database can't be written.
     pub async fn register_node(&self, node: &Node) -> Result<(), Error> {
         let node = *node;
+        self.write_apart(move |connection| Box::pin(async move { insert(connection, &node).await })).await
+    }
+
+    /// The same, where nodes come in families, whose ids begin with the same 8 bytes. `false`, and nothing is done, for one
+    /// that is not on the list while `most` of its family are.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be written.
+    pub async fn register_one_of(&self, node: &Node, most: u32) -> Result<bool, Error> {
+        let node = *node;
         self.write_apart(move |connection| {
             Box::pin(async move {
-                let query = sqlx::query(
-                    "INSERT INTO node (id, started_at, heartbeat, applied, serves_stale, installation_key, is_verifier) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7) \
-                     ON CONFLICT (id) DO UPDATE SET heartbeat = node.heartbeat + 1, applied = excluded.applied, \
-                     serves_stale = excluded.serves_stale, installation_key = excluded.installation_key",
-                )
-                .bind(node.id.to_string())
-                .bind(node.started_at.as_micros())
-                .bind(node.heartbeat)
-                .bind(node.applied.get())
-                .bind(i64::from(node.serves_stale))
-                .bind(i64::from(node.installation_key.get()))
-                .bind(i64::from(node.is_verifier));
-                expect_rows(query.execute(connection).await?.rows_affected(), 1)
+                let is_admitted = has_place(connection, node.id, most).await?;
+                if is_admitted {
+                    insert(connection, &node).await?;
+                }
+                Ok(is_admitted)
             })
         })
         .await
@@ -204,6 +215,37 @@ impl Tx {
         let found = list(self.reading()).await;
         self.noting(found)
     }
+}
+
+/// Whether a node is on the list, or fewer than `most` of its family are.
+async fn has_place(connection: &mut AnyConnection, id: NodeId, most: u32) -> Result<bool, Error> {
+    let (first, last) = id.family();
+    let query =
+        sqlx::query("SELECT COUNT(*), COUNT(CASE WHEN id = $3 THEN 1 END) FROM node WHERE id BETWEEN $1 AND $2")
+            .bind(first.to_string())
+            .bind(last.to_string())
+            .bind(id.to_string());
+    let row = query.fetch_one(connection).await?;
+    let mut columns = Columns::of("node", &row);
+    let (family, is_known) = (columns.int()?, columns.int()? > 0);
+    Ok(is_known || family < i64::from(most))
+}
+
+async fn insert(connection: &mut AnyConnection, node: &Node) -> Result<(), Error> {
+    let query = sqlx::query(
+        "INSERT INTO node (id, started_at, heartbeat, applied, serves_stale, installation_key, is_verifier) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) \
+         ON CONFLICT (id) DO UPDATE SET heartbeat = node.heartbeat + 1, applied = excluded.applied, \
+         serves_stale = excluded.serves_stale, installation_key = excluded.installation_key",
+    )
+    .bind(node.id.to_string())
+    .bind(node.started_at.as_micros())
+    .bind(node.heartbeat)
+    .bind(node.applied.get())
+    .bind(i64::from(node.serves_stale))
+    .bind(i64::from(node.installation_key.get()))
+    .bind(i64::from(node.is_verifier));
+    expect_rows(query.execute(connection).await?.rows_affected(), 1)
 }
 
 async fn list(connection: &mut AnyConnection) -> Result<Vec<Node>, Error> {

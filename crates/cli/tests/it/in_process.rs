@@ -164,6 +164,7 @@ on_both! {
     what_is_revoked_is_refused_when_the_call_returns
     an_outage_is_survived_for_as_long_as_was_promised
     accounts_and_permissions_are_kept_apart
+    verifiers_of_one_token_are_counted
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a test has its place to itself")]
@@ -338,6 +339,31 @@ fn accounts_and_permissions_are_kept_apart(place: Place) {
     place.run(&["token", "revoke", &id, "--yes"]).ok();
     assert_eq!(feed(&server, &token, &json!({"verifier": "test"})).status, 401);
     service.comes_to_say(&mine, STALE);
+}
+
+/// Whoever revokes waits for all of them, so nobody's may be without number.
+#[expect(clippy::needless_pass_by_value, reason = "a test has its place to itself")]
+fn verifiers_of_one_token_are_counted(place: Place) {
+    let server = place.serve_at("127.0.0.1:0");
+    let [(token, _), (another, _)] = [place.follower(place.first.account()), place.follower(place.first.account())];
+    let ask = |token: &str, name: &str| feed(&server, token, &json!({"verifier": name}));
+    for number in 0..256 {
+        assert_eq!(ask(&token, &format!("v{number}")).status, 200, "{number}");
+    }
+    let refused = ask(&token, "v256");
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("conflict")), "{}", refused.body);
+    assert!(
+        refused.body.contains("256 verifiers") && refused.body.contains("a token of their own"),
+        "{}",
+        refused.body
+    );
+    assert_eq!(ask(&token, "v7").status, 200, "those who follow go on");
+    assert_eq!(ask(&another, "v256").status, 200, "others are not counted among them");
+    let bearer = format!("Bearer {token}");
+    let left = request(&server.management, "DELETE", "/admin/v1/feed/v7", &[("authorization", &bearer)], None);
+    assert_eq!(left.unwrap().status, 200);
+    assert_eq!(ask(&token, "v256").status, 200);
+    assert_eq!(ask(&token, "v7").status, 409);
 }
 
 /// An installation whose key is of the form of before can't hand out what makes digests, and says how that is changed.

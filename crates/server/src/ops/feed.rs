@@ -24,6 +24,10 @@ const BEHIND_MAX: i64 = 1 << 16;
 /// How many changes one answer holds at most: a write may be of many tokens. More are read page by page.
 const CHANGES_MAX: usize = 1 << 16;
 
+/// How many verifiers may be on the list with one token. Whoever revokes something waits for each of them, and each counts
+/// a heartbeat a second.
+const VERIFIERS_MAX: u32 = 256;
+
 /// Who follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verifier {
@@ -67,11 +71,13 @@ pub struct News {
 }
 
 impl Verifier {
-    /// The node that it is on the list. Nobody with another token can name it, and it is no server's.
+    /// The node that it is on the list, of a family with the others of its token. Nobody with another token can name it, and
+    /// it is no server's.
     fn node(&self) -> NodeId {
-        let digest: [u8; 32] = Sha256::digest(format!("countersign verifier\0{}\0{}", self.token, self.name)).into();
+        let token: [u8; 32] = Sha256::digest(format!("countersign verifier\0{}", self.token)).into();
+        let whole: [u8; 32] = Sha256::digest(format!("countersign verifier\0{}\0{}", self.token, self.name)).into();
         let mut id = [0; 16];
-        for (place, byte) in id.iter_mut().zip(digest) {
+        for (place, byte) in id.iter_mut().zip(token.into_iter().take(8).chain(whole)) {
             *place = byte;
         }
         NodeId::from_bytes(id)
@@ -113,14 +119,21 @@ impl Ops {
     }
 
     /// Counts a verifier's heartbeat, and says how far it has come; one that is not on the list is put on it. To be done before
-    /// anything is read for it.
+    /// anything is read for it. [`Error::Conflict`] for one more than a token may have.
     pub async fn note_verifier(&self, verifier: &Verifier, progress: Option<&Progress>) -> Result<(), Error> {
         // Whoever can't be told the keys must not be waited for.
         self.verifier_keys(self.keys().live())?;
         let applied = progress.map_or(Revision::new(0), Progress::applied);
         let node = Node::new(verifier.node(), self.clock.now(), applied);
         let installation_key = self.keys().live().current;
-        Ok(self.store.register_node(&Node { is_verifier: true, installation_key, ..node }).await?)
+        let node = Node { is_verifier: true, installation_key, ..node };
+        if self.store.register_one_of(&node, VERIFIERS_MAX).await? {
+            return Ok(());
+        }
+        Err(Error::Conflict(format!(
+            "{VERIFIERS_MAX} verifiers follow with this token already: give others a token of their own, or stop some; one that \
+             was killed counts for a minute"
+        )))
     }
 
     /// Takes a verifier off the list, if it is on it. It must not admit anybody any more.
