@@ -7,7 +7,10 @@
 //!
 //! The token needs `Countersign: Verification Feed Read` on the account, and nothing else. See `docs/in-process.md`.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
+use axum::extract::ConnectInfo;
 use axum::routing::get;
 use axum::{Extension, Router};
 use countersign_client::Credential;
@@ -27,7 +30,9 @@ async fn main() -> anyhow::Result<()> {
 
     // Returns when every credential is known. From here on the verifier follows by itself.
     let verifier = Verifier::connect(&url, &Credential::bearer(token)).await?;
-    let checked = VerifyLayer::new(verifier.clone(), Demand::parse(&demand)?);
+    let checked = VerifyLayer::new(verifier.clone(), Demand::parse(&demand)?)
+        // No proxy is before this service, so whoever connects is the caller.
+        .locating(|_headers, extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()));
 
     let ready = verifier.clone();
     let service = Router::new()
@@ -41,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen).await?;
     say(&format!("listening http://{}", listener.local_addr()?));
     let mut terminated = signal(SignalKind::terminate())?;
-    axum::serve(listener, service)
+    axum::serve(listener, service.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async move {
             terminated.recv().await;
         })

@@ -13,6 +13,7 @@ mod source;
 mod wire;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -152,9 +153,16 @@ impl Verifier {
         Ok(Self(Arc::new(Inner { shared, tasks, stop: stop.drop_guard() })))
     }
 
-    /// Decides about a request with these headers. It reads memory only.
+    /// Decides about a request with these headers. It reads memory only. A token that may only come from some networks is
+    /// refused: see [`Verifier::check_from`].
     pub fn check(&self, headers: &HeaderMap, demand: &Demand) -> Decision {
-        self.0.shared.check(headers, demand).unwrap_or_else(Decision::Refuse)
+        self.check_from(None, headers, demand)
+    }
+
+    /// The same of a request that comes from `address`; `None` where that isn't known. Whoever asks says whom to believe: the
+    /// address of the connection may be a proxy's, and a header may be anybody's.
+    pub fn check_from(&self, address: Option<IpAddr>, headers: &HeaderMap, demand: &Demand) -> Decision {
+        self.0.shared.check(address, headers, demand).unwrap_or_else(Decision::Refuse)
     }
 
     /// Whether the feed was followed recently enough to decide: what a readiness probe asks.
@@ -186,11 +194,12 @@ impl Verifier {
 }
 
 impl Shared {
-    fn check(&self, headers: &HeaderMap, demand: &Demand) -> Result<Decision, Refusal> {
+    fn check(&self, address: Option<IpAddr>, headers: &HeaderMap, demand: &Demand) -> Result<Decision, Refusal> {
         let index = self.live()?;
         // It was parsed before, without the ids of this index.
         let (demand, single_header) =
             demand::Demand::parse(&demand.0, &index).map_err(|_nobody| Refusal::Credential(Reason::NotPermitted))?;
+        let demand = demand.presented_from(address);
         let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let credential = match Presented::from_headers(fields, single_header.as_deref()) {
             Presented::Credential(credential) => credential,

@@ -199,6 +199,16 @@ fn what_is_revoked_is_refused_when_the_call_returns(place: Place) {
         assert_eq!((said.0, said.1.as_deref()), INVALID, "round {round}");
         assert!(receipt.starts_with("complete; nodes=2;"), "{receipt}");
     }
+    // It knows where its callers come from.
+    let listed = create(&server, &place, account, "listed");
+    let allow_from = |network| {
+        let arguments = ["service-token", "allow-from", &listed.id, network, "--account", account];
+        server.remote(&place.world, place.first.api_token(), &arguments).ok();
+    };
+    allow_from("10.0.0.0/8");
+    assert_eq!(service.says(&listed), (403, Some("address_not_allowed".to_owned())));
+    allow_from("127.0.0.0/8");
+    service.comes_to_say(&listed, ADMITTED);
     service.stop();
     assert!(
         delete(&server, &place, account, &before.id).starts_with("complete; nodes=1;"),

@@ -1,10 +1,13 @@
 //! A verifier before a service.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower::{Layer, Service};
 
 use super::{Decision, Demand, Refusal, Verifier};
@@ -22,16 +25,53 @@ const SOON: HeaderValue = HeaderValue::from_static("1");
 /// What is admitted has its [`Identity`](super::Identity) in its extensions. Headers in which a proxy would name somebody
 /// (`Countersign-…`, `Cf-Access-Jwt-Assertion`) are taken out, and those that carry a secret are marked, so that `Debug` does
 /// not show them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct VerifyLayer {
     verifier: Verifier,
     demand: Demand,
+    locate: Option<Arc<Locate>>,
 }
+
+/// Says where a request comes from.
+type Locate = dyn Fn(&HeaderMap, &Extensions) -> Option<IpAddr> + Send + Sync;
 
 impl VerifyLayer {
     /// A layer that admits by `verifier` what meets `demand`.
     pub fn new(verifier: Verifier, demand: Demand) -> Self {
-        Self { verifier, demand }
+        Self { verifier, demand, locate: None }
+    }
+
+    /// Says where requests come from, for tokens that may only come from some networks. Without it, and where it returns
+    /// `None`, they are refused.
+    ///
+    /// What it believes is the service's own affair: the address of the connection is a proxy's if there is one, and a header
+    /// is to be believed only as far as one's own proxies have written it.
+    ///
+    /// ```
+    /// # use std::net::SocketAddr;
+    /// # use countersign_client::verifier::VerifyLayer;
+    /// # fn locating(checked: VerifyLayer) -> VerifyLayer {
+    /// checked.locating(|_headers, extensions| extensions.get::<SocketAddr>().map(SocketAddr::ip))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn locating(
+        mut self,
+        locate: impl Fn(&HeaderMap, &Extensions) -> Option<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.locate = Some(Arc::new(locate));
+        self
+    }
+}
+
+impl fmt::Debug for VerifyLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verifier, demand, locate } = self;
+        f.debug_struct("VerifyLayer")
+            .field("verifier", verifier)
+            .field("demand", demand)
+            .field("is_locating", &locate.is_some())
+            .finish()
     }
 }
 
@@ -64,7 +104,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.layer.verifier.check(request.headers(), &self.layer.demand) {
+        let VerifyLayer { verifier, demand, locate } = &self.layer;
+        let address = locate.as_ref().and_then(|locate| locate(request.headers(), request.extensions()));
+        match verifier.check_from(address, request.headers(), demand) {
             Decision::Admit(identity) => {
                 clean(request.headers_mut());
                 request.extensions_mut().insert(identity);

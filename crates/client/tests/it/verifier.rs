@@ -1,5 +1,6 @@
 //! A verifier against a feed that says what the test wants.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use countersign_token::digest::{DigestKey, KeyId, MacKey};
 use countersign_token::entropy::Entropy;
 use countersign_token::id::ClientId;
 use countersign_token::time::ManualClock;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
@@ -283,6 +284,42 @@ async fn the_layer_answers_as_the_gate_does() {
     let stale = ask(1).await;
     assert_eq!((stale.status().as_u16(), header(&stale, "retry-after").as_deref()), (503, Some("1")));
     assert_eq!(header(&stale, "www-authenticate"), None);
+}
+
+#[tokio::test]
+async fn a_token_with_a_list_is_admitted_from_where_the_service_says() {
+    let list = r#""allow_from": ["10.0.0.0/8", "2001:db8::/32"]"#;
+    let listed = token(2, 3, true).replace(r#""allow_from": null"#, list);
+    let feed = Feed::start(vec![news(true, true, 0, &[account(), token(1, 2, true), listed])]).await;
+    let verifier = feed.connect().await.unwrap();
+    let silent = VerifyLayer::new(verifier, Demand::parse(&format!("account_id={ACCOUNT}")).unwrap());
+    let peer = |_: &HeaderMap, extensions: &Extensions| extensions.get::<SocketAddr>().map(SocketAddr::ip);
+    let told = silent.clone().locating(peer);
+    let ask = async |layer: &VerifyLayer, byte: u8, from: Option<&str>| {
+        let service = layer.layer(tower::service_fn(async |_: Request<()>| {
+            Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+        }));
+        let mut request = Request::new(());
+        *request.headers_mut() = headers(byte);
+        // Nobody's word counts but that of the service.
+        request.headers_mut().insert("x-forwarded-for", HeaderValue::from_static("10.0.0.1"));
+        if let Some(from) = from {
+            request.extensions_mut().insert(SocketAddr::new(from.parse().unwrap(), 9));
+        }
+        service.oneshot(request).await.unwrap().status().as_u16()
+    };
+    for (from, expected) in [
+        (Some("10.1.2.3"), 200),
+        (Some("::ffff:10.1.2.3"), 200),
+        (Some("2001:db8::7"), 200),
+        (Some("11.0.0.1"), 403),
+        (Some("::1"), 403),
+        (None, 403),
+    ] {
+        assert_eq!(ask(&told, 2, from).await, expected, "{from:?}");
+        assert_eq!(ask(&silent, 2, from).await, 403, "{from:?}");
+        assert_eq!((ask(&told, 1, from).await, ask(&silent, 1, from).await), (200, 200), "without a list: {from:?}");
+    }
 }
 
 #[tokio::test]
