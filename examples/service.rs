@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
 
 /// Who calls is in the request's extensions.
 async fn greet(Extension(identity): Extension<Identity>) -> String {
-    match identity.detail.as_ref() {
+    match &identity.detail {
         Detail::ServiceToken { name, .. } => format!("hello, {name}\n"),
         Detail::ApiToken { id, .. } => format!("hello, {id}\n"),
         Detail::ManagementToken { .. } | Detail::User { .. } => String::new(),

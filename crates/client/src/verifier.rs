@@ -90,7 +90,7 @@ pub struct Identity {
     /// Which of its secrets was presented.
     pub slot_used: SecretSlot,
     /// What is known of it.
-    pub detail: Arc<Detail>,
+    pub detail: Detail,
 }
 
 /// Whether a request is admitted.

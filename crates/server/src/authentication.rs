@@ -68,10 +68,10 @@ impl<'h> Presented<'h> {
         let now = app.clock.now();
         match self {
             Self::Bearer { kind, token } => {
-                app.index.authenticate_bearer(*kind, token, now).map(Caller::Holder).ok_or(Refused::UnknownBearer)
+                app.index.authenticate_bearer(*kind, token, now).map(Caller::from).ok_or(Refused::UnknownBearer)
             }
             Self::Key { email, key } => {
-                app.index.authenticate_global_key(email, key, now).map(Caller::Holder).ok_or(Refused::UnknownKey)
+                app.index.authenticate_global_key(email, key, now).map(Caller::from).ok_or(Refused::UnknownKey)
             }
         }
     }

@@ -26,6 +26,12 @@ pub enum Caller {
     Holder(Arc<Detail>),
 }
 
+impl From<Detail> for Caller {
+    fn from(detail: Detail) -> Self {
+        Self::Holder(Arc::new(detail))
+    }
+}
+
 /// The right to look at an account's service tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct Read;

@@ -246,9 +246,9 @@ impl Gate {
             return Ok(made);
         }
         let Some(assertions) = &self.assertions else { return Ok(None) };
-        match self.index.describe(verified.handle).as_deref() {
+        match self.index.describe(verified.handle) {
             Some(Detail::ServiceToken { id, client_id, .. }) => {
-                assertions.find(*id, *client_id, audience, self.clock.now()).map(Some)
+                assertions.find(id, client_id, audience, self.clock.now()).map(Some)
             }
             // Deleted since it was verified; no demand with an audience admits anything else.
             Some(_) | None => Ok(None),

@@ -116,7 +116,7 @@ impl Recorder {
                 Who::Claimed(client_id) => self.index.describe_client(&client_id),
                 Who::Proven(handle) => self.index.describe(handle),
             };
-            let Some(token) = detail.as_deref().and_then(Token::of) else { continue };
+            let Some(token) = detail.as_ref().and_then(Token::of) else { continue };
             if !self.cases.add(Case { token, reason: attempt.reason }, attempt.address, attempt.at) {
                 self.unrecorded.inc();
             }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::id::{AccountId, AccountPfid, EnvironmentId, ServiceTokenId, ZoneId};
-use crate::index::{Candidate, Detail, EntryKind, Index, NOBODY, State};
+use crate::index::{Candidate, EntryKind, Index, NOBODY, State};
 
 /// What a credential must meet. It belongs to the index that it was made with.
 ///
@@ -163,36 +163,17 @@ impl Demand {
         // What isn't confined needs no look at the details.
         let is_confined = words.state.has(State::SCOPED);
         let zone_is_met = self.zone.is_none_or(|(zone, account)| {
-            is_service_token
-                && is_of(account)
-                && (!is_confined
-                    || detail_is(
-                        index,
-                        candidate,
-                        |detail| matches!(detail, Detail::ServiceToken { owner, .. } if owner.zone == Some(zone)),
-                    ))
+            is_service_token && is_of(account) && (!is_confined || index.zone(candidate) == Some(zone))
         });
-        let environment_is_met = self.environment.is_none_or(|(demanded, account)| {
-            !is_service_token
-                && is_of(account)
-                && (!is_confined || detail_is(index, candidate, |detail| {
-                    matches!(detail, Detail::ApiToken { environment, .. } if *environment == Some(demanded))
-                }))
+        let environment_is_met = self.environment.is_none_or(|(environment, account)| {
+            !is_service_token && is_of(account) && (!is_confined || index.environment(candidate) == Some(environment))
         });
         let token_is_met = self.service_tokens.is_empty()
-            || detail_is(
-                index,
-                candidate,
-                |detail| matches!(detail, Detail::ServiceToken { id, .. } if self.service_tokens.contains(id)),
-            );
+            || index.service_token_id(candidate).is_some_and(|id| self.service_tokens.contains(&id));
         // Nothing says what an assertion of any other kind would be.
         let can_be_asserted = self.audience.is_none() || is_service_token;
         zone_is_met && environment_is_met && token_is_met && can_be_asserted
     }
-}
-
-fn detail_is(index: &Index, candidate: &Candidate, test: impl Fn(&Detail) -> bool) -> bool {
-    index.look(candidate.handle, |record| record.detail.as_deref().is_some_and(test)).unwrap_or(false)
 }
 
 /// Why a gate's URL states no demand.

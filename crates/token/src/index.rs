@@ -3,63 +3,57 @@
 //! The index is made from a [feed](crate::feed) of changes and knows nothing else. One applier feeds it; any number of
 //! threads read at the same time, without locks on the way to an answer.
 
+mod arena;
 mod census;
+mod detail;
 mod directory;
 mod entry;
 mod hash;
+mod interner;
 mod keys;
 mod old_digest;
+mod packed;
+mod record;
 mod row;
+mod segments;
 mod shards;
 mod slab;
 mod table;
+mod text;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use crate::digest::{BearerKind, Digest, DigestKey};
 use crate::entropy::Entropy;
-use crate::feed::{Change, Grant, Revision, Subject, TokenOwner};
+use crate::feed::{Change, Revision, Subject};
 use crate::id::{
     AccountId, AccountPfid, ApiTokenId, ClientId, EnvironmentId, ManagementTokenId, ServiceTokenId, UserId, ZoneId,
 };
-use crate::service_token::Owner;
 use crate::time::Timestamp;
 use crate::verify::{SecretSlot, Verified};
 pub use census::{Census, Count};
+pub use detail::Detail;
 use directory::Directory;
-pub(crate) use directory::NOBODY;
 use entry::{DigestWords, Entry};
 pub(crate) use entry::{EntryKind, State, Ticket, Words, same_digest};
 use hash::{Hasher, Key};
+pub(crate) use interner::NOBODY;
 use keys::Keys;
 pub use old_digest::OldDigest;
 use old_digest::OldDigests;
+use packed::View;
+use record::{Content, Records};
 use row::Row;
 pub(crate) use row::compared;
 use shards::{Held, Shards};
-use slab::{Record, Slab};
 use table::Shard;
+pub use text::Text;
 
 /// For how many revisions a deletion is remembered at least, so that an older change can't undo it.
 const DELETIONS_KEPT: i64 = 1 << 16;
-
-/// What is known of a credential or a user besides what decides at once.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "each field is the subject's field of the same name in the feed")]
-pub enum Detail {
-    /// A service token.
-    ServiceToken { id: ServiceTokenId, owner: Owner, client_id: ClientId, name: Box<str> },
-    /// An API token.
-    ApiToken { id: ApiTokenId, account: AccountId, environment: Option<EnvironmentId> },
-    /// A management API token.
-    ManagementToken { id: ManagementTokenId, owner: TokenOwner, grants: Box<[Grant]>, expires_at: Option<Timestamp> },
-    /// A user.
-    User { id: UserId, email: Box<str>, installation_owner: bool, accounts: Box<[AccountId]> },
-}
 
 /// Names a credential inside one index, for as long as it is not deleted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,21 +66,12 @@ impl Handle {
     fn new(hash: u64, number: u32) -> Self {
         Self { hash, number }
     }
-
-    fn tag(self) -> u32 {
-        tag(self.hash)
-    }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Handle({})", self.number)
     }
-}
-
-fn tag(hash: u64) -> u32 {
-    let [_, _, _, _, tag @ ..] = hash.to_be_bytes();
-    u32::from_be_bytes(tag)
 }
 
 /// What was seen.
@@ -127,7 +112,7 @@ pub struct Index {
     keys: Keys,
     hasher: Hasher,
     shards: Shards,
-    details: Slab,
+    records: Records,
     directory: Directory,
     old_digests: OldDigests,
     /// Stands in for the entry of an unknown id, so that unknown and wrong are the same work.
@@ -156,7 +141,7 @@ impl Index {
             keys: Keys::new(digest_key),
             hasher: Hasher::new([0; 3].map(|_: u128| u128::from_ne_bytes(entropy.bytes()))),
             shards: Shards::with_capacity(capacity),
-            details: Slab::new(),
+            records: Records::new(),
             directory: Directory::default(),
             old_digests: OldDigests::default(),
             decoy,
@@ -227,16 +212,17 @@ impl Index {
     }
 
     /// What is known of an admitted credential; `None` if it was deleted since.
-    pub fn describe(&self, handle: Handle) -> Option<Arc<Detail>> {
-        self.look(handle, |record| record.detail.clone()).flatten()
+    pub fn describe(&self, handle: Handle) -> Option<Detail> {
+        self.look_up(handle, |key, account, view| view.describe(key, account, &self.directory))?
     }
 
     /// What is known of the service token with this client id; `None` if there is none. Who names an id proves nothing.
-    pub fn describe_client(&self, client_id: &ClientId) -> Option<Arc<Detail>> {
-        self.place_of_client(client_id).judge(|candidate| {
+    pub fn describe_client(&self, client_id: &ClientId) -> Option<Detail> {
+        let handle = self.place_of_client(client_id).judge(|candidate| {
             let exists = candidate.is_known && !candidate.words.state.has(State::DELETED);
-            if exists { self.describe(candidate.handle) } else { None }
-        })
+            exists.then_some(candidate.handle)
+        });
+        self.describe(handle?)
     }
 
     /// Notes that a credential was admitted. It costs next to nothing where the second is no other than the last time.
@@ -249,14 +235,11 @@ impl Index {
             return None;
         }
         // First the secret, then the credential: what is drained in between is drained again.
-        let used = self.look(verified.handle, |record| {
-            let version = record.mark_secret(verified.slot_used, verified.ticket, secs)?;
-            match record.detail.as_deref()? {
-                Detail::ServiceToken { id, .. } => Some(SecretVersion { id: *id, version }),
-                Detail::ApiToken { .. } | Detail::ManagementToken { .. } | Detail::User { .. } => None,
-            }
+        let version = self.records.mark_secret(number, verified.ticket, verified.slot_used, secs);
+        let used = version.and_then(|version| {
+            let id = self.look(verified.handle, verified.ticket, |view| view.service_token_id())??;
+            Some(SecretVersion { id, version })
         });
-        let used = used.flatten();
         self.shards.mark_seen(hash, number, secs, used.is_some());
         used
     }
@@ -282,17 +265,17 @@ impl Index {
         for (id, at) in self.directory.drain_active() {
             take(SeenMark { subject: SeenSubject::User(id), version: 0, at });
         }
+        let mut marks = Vec::new();
         for shard in self.shards.iter() {
-            for (number, secs) in shard.drain_seen() {
-                self.details.with(number, |record| drain_record(record, secs, take));
-            }
+            shard.drain_seen(&mut |number, secs| self.records.drain(number, secs, &mut |mark| marks.push(mark)));
+            marks.drain(..).for_each(&mut *take);
         }
     }
 
     /// Who holds a bearer, if it is active and unexpired; the credential counts as seen.
     ///
     /// A user's global key is no bearer: see [`Index::authenticate_global_key`].
-    pub fn authenticate_bearer(&self, kind: BearerKind, token: &str, now: Timestamp) -> Option<Arc<Detail>> {
+    pub fn authenticate_bearer(&self, kind: BearerKind, token: &str, now: Timestamp) -> Option<Detail> {
         let kind_found = match kind {
             BearerKind::ManagementToken => EntryKind::Management,
             BearerKind::ApiToken => EntryKind::Api,
@@ -307,7 +290,7 @@ impl Index {
                 match (look(&digest), look(&old)) {
                     (Some(found), _) => found,
                     (None, Some(found)) => {
-                        if let Some(subject) = seen_subject(&found.1) {
+                        if let Some(subject) = found.1.seen_subject() {
                             self.old_digests.note(subject, SecretSlot::Current, old, digest);
                         }
                         found
@@ -321,31 +304,32 @@ impl Index {
         Some(detail)
     }
 
-    fn admitted(&self, kind: EntryKind, digest: &Digest, now: Timestamp) -> Option<(Handle, Arc<Detail>)> {
-        self.place_of_bearer(digest).judge(|candidate| {
+    fn admitted(&self, kind: EntryKind, digest: &Digest, now: Timestamp) -> Option<(Handle, Detail)> {
+        let handle = self.place_of_bearer(digest).judge(|candidate| {
             let state = candidate.words.state;
             let right =
                 same_digest(candidate.words.digest, compared(digest)) && candidate.is_known && state.kind() == kind;
             let refused = state.has(State::DELETED | State::REVOKED | State::DISABLED) || state.is_expired(now);
-            if right && !refused { Some((candidate.handle, self.describe(candidate.handle)?)) } else { None }
-        })
+            (right && !refused).then_some(candidate.handle)
+        });
+        handle.and_then(|handle| Some((handle, self.describe(handle)?)))
     }
 
     /// The user with this address, if the global key is theirs; the user counts as seen. Upper and lower case don't differ
     /// in an address.
-    pub fn authenticate_global_key(&self, email: &str, key: &str, now: Timestamp) -> Option<Arc<Detail>> {
+    pub fn authenticate_global_key(&self, email: &str, key: &str, now: Timestamp) -> Option<Detail> {
         let email = email.to_lowercase();
         let digest = self.digest_key().bearer(BearerKind::GlobalKey, key);
         let old = self.key_before().map(|before| before.bearer(BearerKind::GlobalKey, key));
         let (detail, is_old) = self.directory.authenticate(&email, &digest, old.as_ref(), now)?;
-        if let (Some(old), true, Detail::User { id, .. }) = (old, is_old, detail.as_ref()) {
+        if let (Some(old), true, Detail::User { id, .. }) = (old, is_old, &detail) {
             self.old_digests.note(SeenSubject::User(*id), SecretSlot::Current, old, digest);
         }
         Some(detail)
     }
 
     /// A user; `None` if there is none with this id.
-    pub fn find_user(&self, id: &UserId) -> Option<Arc<Detail>> {
+    pub fn find_user(&self, id: &UserId) -> Option<Detail> {
         self.directory.user(id)
     }
 
@@ -405,14 +389,30 @@ impl Index {
 
     /// Takes note of what was admitted by its digest under the key before.
     pub(crate) fn note_old_digest(&self, verified: &Verified, old: Digest, new: Digest) {
-        if let Some(subject) = self.describe(verified.handle).and_then(|detail| seen_subject(&detail)) {
+        let subject = self.look(verified.handle, verified.ticket, |view| view.seen_subject());
+        if let Some(subject) = subject.flatten() {
             self.old_digests.note(subject, verified.slot_used, old, new);
         }
     }
 
     /// The number that stands for an account in its credentials' entries.
     pub(crate) fn account_number(&self, id: &AccountId) -> Option<u32> {
-        self.directory.account_number(id)
+        self.directory.account_ids.number(id)
+    }
+
+    /// The zone that a service token is confined to.
+    pub(crate) fn zone(&self, candidate: &Candidate) -> Option<ZoneId> {
+        self.look(candidate.handle, candidate.ticket, |view| view.zone(&self.directory))?
+    }
+
+    /// The environment that an API token is confined to.
+    pub(crate) fn environment(&self, candidate: &Candidate) -> Option<EnvironmentId> {
+        self.look(candidate.handle, candidate.ticket, |view| view.environment(&self.directory))?
+    }
+
+    /// The id of a service token; `None` for what is none.
+    pub(crate) fn service_token_id(&self, candidate: &Candidate) -> Option<ServiceTokenId> {
+        self.look(candidate.handle, candidate.ticket, |view| view.service_token_id())?
     }
 
     #[inline]
@@ -431,28 +431,50 @@ impl Index {
         Place { index: self, key, hash, held: self.shards.read(hash) }
     }
 
-    /// What `look` makes of the record that a handle still stands for.
-    #[inline]
-    pub(crate) fn look<T>(&self, handle: Handle, look: impl FnOnce(&Record) -> T) -> Option<T> {
-        self.details.with(handle.number, |record| (record.tag == handle.tag()).then(|| look(record))).flatten()
+    /// What `look` makes of what is known of a credential with this content, or of its content since; `None` if it is deleted.
+    fn look<T>(&self, handle: Handle, ticket: Ticket, look: impl Fn(View<'_>) -> T) -> Option<T> {
+        match self.records.read(handle.number, ticket, |view| view.map(&look)) {
+            Some(found) => found,
+            None => self.look_up(handle, |_, _, view| look(view)),
+        }
+    }
+
+    /// The same of the content that it has now, and what finds it, and the number of its account.
+    fn look_up<T>(&self, handle: Handle, look: impl Fn(Key, u32, View<'_>) -> T) -> Option<T> {
+        loop {
+            // A table that was replaced meanwhile has entries that nothing changes any more: then another one is looked into.
+            let held = self.shards.read(handle.hash);
+            let (_, entry) = held.table()?.find_handle(handle.hash, handle.number)?;
+            let key = entry.key();
+            // Its number can be another's by now.
+            if self.hasher.hash(key) != handle.hash {
+                return None;
+            }
+            let (words, ticket) = entry.read();
+            let found =
+                self.records.read(handle.number, ticket, |view| view.map(|view| look(key, words.account, view)));
+            if let Some(found) = found {
+                return found;
+            }
+        }
     }
 
     /// The secret before of a candidate that has one, and whether its grace period runs.
     pub(crate) fn previous(&self, candidate: &Candidate, now: Timestamp) -> Option<(DigestWords, bool)> {
-        self.look(candidate.handle, |record| {
-            record.previous.as_deref().map(|previous| (previous.digest, now < previous.expires_at))
-        })
-        .flatten()
+        let look = |view: View<'_>| {
+            view.extra(|extra| Some((extra.previous.as_ref()?.digest, now < extra.previous.as_ref()?.expires_at)))
+        };
+        self.look(candidate.handle, candidate.ticket, look)??
     }
 
     /// Whether a candidate whose state says that it has a list may be presented from there. An address that isn't known is on
     /// none.
     pub(crate) fn allows_from(&self, candidate: &Candidate, address: Option<IpAddr>) -> bool {
         let Some(address) = address else { return false };
-        let allows = self.look(candidate.handle, |record| {
-            record.allow_from.as_deref().is_some_and(|allow_from| allow_from.contains(address))
-        });
-        allows.unwrap_or(false)
+        let look = |view: View<'_>| {
+            view.extra(|extra| extra.allow_from.as_deref().is_some_and(|allow_from| allow_from.contains(address)))
+        };
+        self.look(candidate.handle, candidate.ticket, look).flatten().unwrap_or(false)
     }
 
     #[inline]
@@ -494,8 +516,8 @@ impl Index {
         }
     }
 
-    /// Ends the entry of a credential that is found by another digest now. Its details stay, for whoever has just been
-    /// admitted by it, and for its last-seen mark.
+    /// Ends the entry of a credential that is found by another digest now. What is known of it stays, for whoever has just
+    /// been admitted by it, and for its last-seen mark.
     fn end_replaced(&self, key: Key, environment: Option<EnvironmentId>) {
         let hash = self.hasher.hash(key);
         let Some(writer) = self.shard(hash).map(Shard::write) else { return };
@@ -504,8 +526,9 @@ impl Index {
         if before.state.has(State::DELETED) {
             return;
         }
-        let words = Words { digest: [0; 3], state: before.state.with(State::DELETED, true), account: NOBODY };
-        entry.replace(&words, || ());
+        let words = Words { digest: [0; 3], state: before.state.with(State::DELETED, true), ..before };
+        let ticket = entry.next_ticket();
+        entry.replace(&words, || self.records.keep(entry.handle(), ticket));
         self.live.fetch_sub(1, Ordering::Relaxed);
         let handle = Handle::new(hash, entry.handle());
         drop(writer);
@@ -517,34 +540,34 @@ impl Index {
     /// Writes a row, if it is news, and says where.
     fn write_row(&self, row: Row, hash: u64, words: Words, revision: Revision) -> Option<Handle> {
         let mut writer = self.shard(hash)?.write();
-        let mut record = Record {
-            revision,
-            tag: tag(hash),
-            ticket: Ticket::FIRST,
-            version: row.version,
-            seen: AtomicU32::new(row.seen),
-            allow_from: row.allow_from,
-            previous: row.previous.map(Box::new),
-            detail: row.detail.map(Arc::new),
-        };
         let lives = usize::from(!words.state.has(State::DELETED));
-        let Some(entry) = writer.find(hash, row.key) else {
+        let (key, seen) = (row.key, row.seen);
+        let content = |row: Row| Content {
+            revision,
+            version: row.version,
+            seen,
+            allow_from: row.allow_from,
+            previous: row.previous,
+            detail: row.detail,
+            account: words.account,
+        };
+        let Some(entry) = writer.find(hash, key) else {
             if writer.is_full() {
                 self.rebuild(&mut writer);
             }
-            let number = self.details.insert(record)?;
-            writer.insert(hash, row.key, number, row.seen, &words);
+            let place = self.records.insert(&self.records.prepare(content(row), &self.directory))?;
+            writer.insert(hash, key, place, seen, &words);
             self.live.fetch_add(lives, Ordering::Relaxed);
-            return Some(Handle::new(hash, number));
+            return Some(Handle::new(hash, place.0));
         };
         let number = entry.handle();
-        if self.details.with(number, |known| revision <= known.revision)? {
+        if revision <= self.records.revision(number)? {
             return None;
         }
         let lived = usize::from(!entry.read().0.state.has(State::DELETED));
-        record.ticket = entry.next_ticket();
-        entry.replace(&words, || self.details.replace(number, record));
-        entry.mark_seen(row.seen);
+        let (ready, ticket) = (self.records.prepare(content(row), &self.directory), entry.next_ticket());
+        entry.replace(&words, || self.records.set(number, ticket, &ready));
+        entry.mark_seen(seen);
         self.live.fetch_add(lives, Ordering::Relaxed);
         self.live.fetch_sub(lived, Ordering::Relaxed);
         Some(Handle::new(hash, number))
@@ -557,12 +580,12 @@ impl Index {
             |key| self.hasher.hash(key),
             |entry| {
                 let deleted = entry.read().0.state.has(State::DELETED);
-                let revision = self.details.with(entry.handle(), |record| record.revision.get());
-                deleted && revision.is_none_or(|revision| revision < remembered)
+                let revision = self.records.revision(entry.handle());
+                deleted && revision.is_none_or(|revision| revision.get() < remembered)
             },
         );
         for handle in forgotten {
-            self.details.remove(handle);
+            self.records.remove(handle);
         }
     }
 
@@ -570,12 +593,9 @@ impl Index {
         let Some(writer) = self.shard(handle.hash).map(Shard::write) else {
             return;
         };
-        let confined = self.look(handle, |record| match record.detail.as_deref() {
-            Some(Detail::ApiToken { environment, .. }) => environment.as_ref() == Some(id),
-            _ => false,
-        });
-        if confined == Some(true)
-            && let Some(entry) = writer.find_handle(handle.hash, handle.number)
+        if let Some(entry) = writer.find_handle(handle.hash, handle.number)
+            && self.hasher.hash(entry.key()) == handle.hash
+            && self.records.settled(handle.number, |view| view.environment(&self.directory)) == Some(Some(*id))
         {
             self.delete(entry);
         }
@@ -588,7 +608,8 @@ impl Index {
             return;
         }
         let words = Words { digest: [0; 3], state: before.state.with(State::DELETED, true), account: NOBODY };
-        entry.replace(&words, || self.details.clear(entry.handle()));
+        let ticket = entry.next_ticket();
+        entry.replace(&words, || self.records.clear(entry.handle(), ticket));
         self.live.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -596,30 +617,6 @@ impl Index {
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Index({} credentials)", self.len())
-    }
-}
-
-fn drain_record(record: &Record, secs: u32, take: &mut dyn FnMut(SeenMark)) {
-    let Some(subject) = record.detail.as_deref().and_then(seen_subject) else { return };
-    let mut told = 0;
-    for (version, seen) in record.secrets() {
-        let seen = seen.load(Ordering::Relaxed);
-        if seen != 0 {
-            take(SeenMark { subject, version, at: Timestamp::from_secs(seen.into()) });
-        }
-        told = told.max(seen);
-    }
-    if secs > told {
-        take(SeenMark { subject, version: 0, at: Timestamp::from_secs(secs.into()) });
-    }
-}
-
-fn seen_subject(detail: &Detail) -> Option<SeenSubject> {
-    match detail {
-        Detail::ServiceToken { id, .. } => Some(SeenSubject::ServiceToken(*id)),
-        Detail::ApiToken { id, .. } => Some(SeenSubject::ApiToken(*id)),
-        Detail::ManagementToken { id, .. } => Some(SeenSubject::ManagementToken(*id)),
-        Detail::User { .. } => None,
     }
 }
 

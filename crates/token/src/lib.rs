@@ -69,8 +69,8 @@
 //! };
 //! index.mark_seen(&verified, now);
 //! assert!(matches!(
-//!     index.describe(verified.handle).as_deref(),
-//!     Some(Detail::ServiceToken { name, .. }) if name.as_ref() == "deploy"
+//!     index.describe(verified.handle),
+//!     Some(Detail::ServiceToken { name, .. }) if name.as_str() == "deploy"
 //! ));
 //!
 //! // Elsewhere it is good for nothing.

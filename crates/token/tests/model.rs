@@ -73,6 +73,10 @@ enum Step {
         token: usize,
         list: usize,
     },
+    Rename {
+        token: usize,
+        length: usize,
+    },
     Delete {
         token: usize,
     },
@@ -115,6 +119,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(token, secret, grace)| Step::Rotate { token, secret, grace }),
         1 => token().prop_map(|token| Step::Refresh { token }),
         4 => (token(), 0..LISTS.len()).prop_map(|(token, list)| Step::AllowFrom { token, list }),
+        2 => (token(), prop_oneof![1..70_usize, 1..=350_usize])
+            .prop_map(|(token, length)| Step::Rename { token, length }),
         1 => token().prop_map(|token| Step::Delete { token }),
         6 => (0..API_TOKENS, status, 1..100_i64, prop::bool::weighted(0.1))
             .prop_map(|(token, status, lives, deleted)| Step::SetApiToken { token, status, lives, deleted }),
@@ -264,6 +270,11 @@ impl World {
                 let allow_from = LISTS[list].0.map(|text| text.parse().unwrap());
                 self.change(token, |before| before.allowed_from(allow_from, now));
             }
+            Step::Rename { token, length } => {
+                let letter = if length % 3 == 0 { "ü" } else { "x" };
+                let name = Some(Name::parse(&letter.repeat(length)).unwrap());
+                self.change(token, |before| before.updated(&Update { name, ..Update::default() }, None, now));
+            }
             Step::Delete { token } => {
                 if let Some(service_token) = self.service_tokens[token].clone() {
                     self.service_token_deleted[token] = true;
@@ -387,12 +398,19 @@ impl World {
         match verify(index, credential, &demand, self.now) {
             Decision::Allow(verified) => {
                 let detail = index.describe(verified.handle).unwrap();
-                let same = match (credential, detail.as_ref()) {
-                    (Credential::Pair { client_id: presented, .. }, Detail::ServiceToken { client_id, .. }) => {
-                        presented == client_id
+                let same = match (credential, &detail) {
+                    (Credential::Pair { client_id, .. }, Detail::ServiceToken { .. }) => {
+                        let known = self.service_tokens.iter().flatten().find(|token| token.client_id == *client_id);
+                        let ServiceToken { id, owner, name, .. } = known.unwrap();
+                        matches!(&detail, Detail::ServiceToken { id: of, owner: at, client_id: by, name: called }
+                            if (of, at, by, called.as_str()) == (id, owner, client_id, name.as_str()))
                     }
-                    (Credential::Bearer { token, .. }, Detail::ApiToken { id, .. }) => {
-                        (0..API_TOKENS).any(|number| bearer(number) == *token && *id == pfid(300 + number))
+                    (Credential::Bearer { token, .. }, Detail::ApiToken { id, account: of, environment: within }) => {
+                        (0..API_TOKENS).filter(|number| bearer(*number) == *token).any(|number| {
+                            let (place, confined) = scope(number);
+                            let expected = (pfid(300 + number), account(place), confined.then(|| environment(place)));
+                            (*id, *of, *within) == expected
+                        })
                     }
                     _ => false,
                 };

@@ -94,7 +94,7 @@ pub(super) async fn submit(
     };
     pages.throttle.succeed(&attempt);
 
-    let caller = Caller::Holder(detail);
+    let caller = Caller::from(detail);
     let (account, permit) = match pages.choose(&caller, submitted.field("account")).await.map_err(page::failed)? {
         Chosen::Account(account, permit) => (account, permit),
         Chosen::Nothing { status, problem, choice } => return Err(again(status, problem.words, problem.about, choice)),

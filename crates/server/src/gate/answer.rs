@@ -58,7 +58,7 @@ fn allowed(gate: &Gate, verified: &Verified, assertion: Option<HeaderValue>) -> 
         return refused(Refusal::Credential(Reason::Invalid));
     };
     let mut fields = Fields::default();
-    let kind = match detail.as_ref() {
+    let kind = match &detail {
         Detail::ServiceToken { id, owner, client_id, name, .. } => {
             fields.add(&TOKEN_ID, id);
             fields.add(&ACCOUNT_ID, &owner.account);

@@ -154,7 +154,7 @@ impl Ops {
     fn require_owner(&self, permit: &Permit<Administer>) -> Result<(), Error> {
         let Seat::Node(node) = &self.seat else { return Ok(()) };
         let user = permit.user().and_then(|user| node.index.find_user(&user));
-        match user.as_deref() {
+        match user {
             Some(Detail::User { installation_owner: true, .. }) => Ok(()),
             Some(_) | None => Err(Error::Forbidden),
         }

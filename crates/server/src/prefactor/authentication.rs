@@ -32,7 +32,7 @@ impl Shown {
         }
         // The whole string is looked up, so that a token with any bit changed is another one.
         let holder = app.index.authenticate_bearer(BearerKind::ApiToken, token.expose(), app.clock.now());
-        let Some(caller) = holder.map(Caller::Holder) else {
+        let Some(caller) = holder.map(Caller::from) else {
             app.limits.fail(address, app.clock.boot())?;
             return Err(Error::BadAuthtoken);
         };

@@ -177,7 +177,7 @@ pub(crate) async fn admits_what_it_admitted(store: &Open) {
     store.load(&mut |change| index.apply(&change)).await.unwrap();
     let now = Timestamp::from_micros(1_795_319_990_000_000);
     let bearer = index.authenticate_bearer(BearerKind::ApiToken, ACCOUNT_TOKEN, now).expect("the account's token");
-    assert!(matches!(&*bearer, Detail::ApiToken { account, environment: None, .. } if *account == first()));
+    assert!(matches!(&bearer, Detail::ApiToken { account, environment: None, .. } if *account == first()));
     assert!(index.authenticate_bearer(BearerKind::ManagementToken, MANAGEMENT_TOKEN, now).is_some());
     assert!(index.authenticate_global_key("OPS@example.com", GLOBAL_KEY, now).is_some());
     let demand = Demand::default().with_account(&index, &first());

@@ -97,9 +97,10 @@ impl Index {
         })
     }
 
-    /// About how much memory the index takes, in bytes: its tables and its records, without the texts that these point to.
+    /// About how much memory the index takes, in bytes: its tables, and what is known of credentials besides, but for what
+    /// few of them have.
     pub fn size(&self) -> usize {
-        self.table_size() + self.details.size()
+        self.table_size() + self.records.size()
     }
 
     /// How much of it the tables take: all that a plain verification looks at.

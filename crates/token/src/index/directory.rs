@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::interner::Interner;
 use super::row::secs;
 use super::{Detail, Handle};
 use crate::digest::Digest;
@@ -11,14 +12,9 @@ use crate::feed::{Change, Revision, Subject};
 use crate::id::{AccountId, AccountPfid, EnvironmentId, UserId, ZoneId};
 use crate::time::Timestamp;
 
-/// The number of an account that nobody has.
-pub(crate) const NOBODY: u32 = u32::MAX;
-
 struct Account {
-    /// Stands for the account in the entries of its credentials.
-    number: u32,
-    /// `None` until the feed names the account: credentials may come first.
-    named: Option<(AccountPfid, Revision)>,
+    pfid: AccountPfid,
+    revision: Revision,
 }
 
 struct Zone {
@@ -37,7 +33,7 @@ struct Environment {
 
 struct User {
     key_digest: Digest,
-    detail: Arc<Detail>,
+    detail: Detail,
     revision: Revision,
     active: Active,
 }
@@ -61,35 +57,29 @@ struct Maps {
 }
 
 #[derive(Default)]
-pub(crate) struct Directory(RwLock<Maps>);
+pub(crate) struct Directory {
+    maps: RwLock<Maps>,
+    /// What stands for ids in entries and rows: credentials may come before what they belong to is named.
+    pub(crate) account_ids: Interner<AccountId>,
+    pub(crate) zone_ids: Interner<ZoneId>,
+    pub(crate) environment_ids: Interner<EnvironmentId>,
+}
 
 impl Directory {
     fn read(&self) -> RwLockReadGuard<'_, Maps> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.maps.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Maps> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The number of an account, from now on if it has none.
-    pub(crate) fn intern(&self, id: &AccountId) -> u32 {
-        match self.account_number(id) {
-            Some(number) => number,
-            None => self.write().intern(id).number,
-        }
-    }
-
-    pub(crate) fn account_number(&self, id: &AccountId) -> Option<u32> {
-        self.read().accounts.get(id).map(|account| account.number)
+        self.maps.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn account_exists(&self, id: &AccountId) -> bool {
-        self.read().accounts.get(id).is_some_and(|account| account.named.is_some())
+        self.read().accounts.contains_key(id)
     }
 
     pub(crate) fn account_pfid(&self, id: &AccountId) -> Option<AccountPfid> {
-        self.read().accounts.get(id)?.named.map(|(pfid, _)| pfid)
+        self.read().accounts.get(id).map(|account| account.pfid)
     }
 
     pub(crate) fn resolve_account_pfid(&self, pfid: &AccountPfid) -> Option<AccountId> {
@@ -127,8 +117,8 @@ impl Directory {
         }
     }
 
-    pub(crate) fn user(&self, id: &UserId) -> Option<Arc<Detail>> {
-        self.read().users.get(id).map(|user| Arc::clone(&user.detail))
+    pub(crate) fn user(&self, id: &UserId) -> Option<Detail> {
+        self.read().users.get(id).map(|user| user.detail.clone())
     }
 
     /// The user of a folded address, if one of the digests is that of the user's global key, and whether it is the old one.
@@ -139,7 +129,7 @@ impl Directory {
         digest: &Digest,
         old: Option<&Digest>,
         now: Timestamp,
-    ) -> Option<(Arc<Detail>, bool)> {
+    ) -> Option<(Detail, bool)> {
         let maps = self.read();
         let user = maps.users.get(maps.users_by_email.get(email)?)?;
         let is_old = old.is_some_and(|old| user.key_digest.matches(old));
@@ -147,7 +137,7 @@ impl Directory {
             return None;
         }
         user.active.last.fetch_max(secs(Some(now)), Ordering::Relaxed);
-        Some((Arc::clone(&user.detail), is_old))
+        Some((user.detail.clone(), is_old))
     }
 
     pub(crate) fn last_active(&self, id: &UserId) -> Option<Timestamp> {
@@ -167,14 +157,14 @@ impl Directory {
     }
 
     pub(crate) fn apply_account(&self, id: AccountId, pfid: AccountPfid, revision: Revision) {
+        // Demands name it before it has credentials.
+        self.account_ids.intern(&id);
         let mut maps = self.write();
-        let account = maps.intern(&id);
-        if account.named.is_some_and(|(_, known)| revision <= known) {
+        if maps.accounts.get(&id).is_some_and(|account| revision <= account.revision) {
             return;
         }
-        let before = account.named.replace((pfid, revision));
-        if let Some((before, _)) = before {
-            maps.accounts_by_pfid.remove(&before);
+        if let Some(before) = maps.accounts.insert(id, Account { pfid, revision }) {
+            maps.accounts_by_pfid.remove(&before.pfid);
         }
         maps.accounts_by_pfid.insert(pfid, id);
     }
@@ -210,7 +200,7 @@ impl Directory {
             return;
         }
         let active = maps.forget_user(&id).unwrap_or_default();
-        maps.users.insert(id, User { key_digest, detail: Arc::new(detail), revision, active });
+        maps.users.insert(id, User { key_digest, detail, revision, active });
         maps.users_by_email.insert(email.into(), id);
     }
 
@@ -231,9 +221,7 @@ impl Directory {
         }
         let mut maps = self.write();
         let maps = &mut *maps;
-        for (_, account) in maps.accounts.iter_mut().filter(|(id, _)| !accounts.contains(id)) {
-            account.named = None;
-        }
+        maps.accounts.retain(|id, _| accounts.contains(id));
         maps.accounts_by_pfid.retain(|_, id| accounts.contains(id));
         maps.zones.retain(|id, _| zones.contains(id));
         maps.environments.retain(|id, _| environments.contains(id));
@@ -243,17 +231,12 @@ impl Directory {
 }
 
 impl Maps {
-    fn intern(&mut self, id: &AccountId) -> &mut Account {
-        let next = u32::try_from(self.accounts.len()).unwrap_or(NOBODY);
-        self.accounts.entry(*id).or_insert(Account { number: next, named: None })
-    }
-
     fn forget_user(&mut self, id: &UserId) -> Option<Active> {
         let user = self.users.remove(id)?;
-        if let Detail::User { email, .. } = user.detail.as_ref()
-            && self.users_by_email.get(email) == Some(id)
+        if let Detail::User { email, .. } = &user.detail
+            && self.users_by_email.get(email.as_ref()) == Some(id)
         {
-            self.users_by_email.remove(email);
+            self.users_by_email.remove(email.as_ref());
         }
         Some(user.active)
     }

@@ -211,9 +211,7 @@ impl Entry {
 
     /// Stands for the content that is written next.
     pub(crate) fn next_ticket(&self) -> Ticket {
-        let number = self.sequence.load(Ordering::Relaxed) & NUMBER;
-        // 0 would say that the slot was never used.
-        if number + 2 > NUMBER { Ticket::FIRST } else { Ticket(number + 2) }
+        Ticket(self.sequence.load(Ordering::Relaxed) & NUMBER).next()
     }
 
     fn change(&self, after: Ticket, write: impl FnOnce()) {
@@ -252,13 +250,28 @@ impl Entry {
     }
 }
 
-/// Stands for one content of one entry, wherever that has moved to.
+/// Stands for one content of one entry, wherever that has moved to. Of those who have the same number one after the other,
+/// no two contents have the same ticket, until after eight million.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ticket(u32);
 
 impl Ticket {
-    /// That of an entry's first content.
+    /// That of the first content of a number that nobody had before.
     pub(crate) const FIRST: Self = Self(2);
+
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// That of the next content.
+    pub(crate) fn next(self) -> Self {
+        // 0 would say that the slot was never used.
+        if self.0 + 2 > NUMBER { Self::FIRST } else { Self(self.0 + 2) }
+    }
 }
 
 #[cfg(test)]

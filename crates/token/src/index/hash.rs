@@ -12,6 +12,14 @@ impl Key {
         }
         Self(words)
     }
+
+    pub(crate) fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for (bytes, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *bytes = word.to_le_bytes();
+        }
+        bytes
+    }
 }
 
 /// Multilinear hashing under a random seed: any two keys, chosen by whoever doesn't know the seed, share a hash with a

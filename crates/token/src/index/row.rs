@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::entry::{DigestWords, EntryKind, State};
 use super::hash::Key;
-use super::slab::Previous;
+use super::record::Previous;
 use super::{Detail, Index};
 use crate::allow_from::AllowFrom;
 use crate::api_token::ApiTokenStatus;
@@ -179,6 +179,6 @@ pub(crate) fn secs(at: Option<Timestamp>) -> u32 {
 impl Index {
     /// The number of an account for a row.
     pub(crate) fn account_of(&self, row: &Row) -> u32 {
-        row.account.map_or(super::NOBODY, |account| self.directory.intern(&account))
+        row.account.map_or(super::NOBODY, |account| self.directory.account_ids.intern(&account))
     }
 }

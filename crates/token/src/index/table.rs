@@ -84,7 +84,8 @@ impl Table {
     }
 
     /// The entry that has a handle, by the hash of its key.
-    fn find_handle(&self, hash: u64, handle: u32) -> Option<(usize, &Entry)> {
+    #[inline]
+    pub(super) fn find_handle(&self, hash: u64, handle: u32) -> Option<(usize, &Entry)> {
         self.probe(hash, 0).find(|(_, entry)| entry.handle() == handle)
     }
 
@@ -177,11 +178,13 @@ impl Shard {
         size_of_val(table.entries.as_ref()) + size_of_val(table.marked.as_ref())
     }
 
-    /// The handle and the mark of every entry whose mark moved since the last time.
-    pub(crate) fn drain_seen(&self) -> Vec<(u32, u32)> {
+    /// Looks at the handle and the mark of every entry whose mark moved since the last time.
+    pub(crate) fn drain_seen(&self, look: &mut dyn FnMut(u32, u32)) {
         let writer = self.write();
         let slots = writer.table.take_marked();
-        slots.filter_map(|slot| writer.table.entries.get(slot)).map(|entry| (entry.handle(), entry.seen())).collect()
+        for entry in slots.filter_map(|slot| writer.table.entries.get(slot)) {
+            look(entry.handle(), entry.seen());
+        }
     }
 }
 
@@ -211,8 +214,8 @@ impl Writer<'_> {
     }
 
     /// Adds an entry whose key is not in the table. There must be room.
-    pub(crate) fn insert(&mut self, hash: u64, key: Key, handle: u32, seen: u32, words: &Words) {
-        if let Some((_, entry)) = self.table.place(hash, key, handle, &(*words, Ticket::FIRST)) {
+    pub(crate) fn insert(&mut self, hash: u64, key: Key, (handle, ticket): (u32, Ticket), seen: u32, words: &Words) {
+        if let Some((_, entry)) = self.table.place(hash, key, handle, &(*words, ticket)) {
             entry.mark_seen(seen);
             *self.used += 1;
         }

@@ -3,6 +3,7 @@ mod secrets;
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::thread;
 
@@ -13,7 +14,9 @@ use crate::demand::Demand;
 use crate::digest::{BearerKind, Digest, InstallationKey};
 use crate::entropy::Entropy;
 use crate::feed::{Change, Grant, Revision, Subject, TokenOwner};
-use crate::id::{AccountId, ApiTokenId, ClientId, EnvironmentId, ManagementTokenId, Partition, ServiceTokenId, UserId};
+use crate::id::{
+    AccountId, ApiTokenId, ClientId, EnvironmentId, ManagementTokenId, Partition, ServiceTokenId, UserId, ZoneId,
+};
 use crate::permission::Permission;
 use crate::service_token::Owner;
 use crate::time::Timestamp;
@@ -78,7 +81,50 @@ fn deletions_are_remembered_for_a_while_and_forgotten_in_the_end() {
         assert!(index.is_empty(), "an older change undid a deletion");
     }
     // Half as many deletions as revisions, and what has come since the shards last grew.
-    assert!(index.details.len() < 45_000, "{} records", index.details.len());
+    assert!(index.records.len() < 45_000, "{} records", index.records.len());
+}
+
+/// What comes and goes, and changes in every way, takes no more room than so many live credentials and the deletions that
+/// are remembered.
+#[test]
+fn churn_takes_no_more_room() {
+    let index = index();
+    let entropy = Entropy::seeded(7);
+    let digest = Digest::from_bytes([5; 32]);
+    let mut live: VecDeque<ClientId> = VecDeque::new();
+    let mut revision = 0;
+    let mut tell = |client_id, form: u16, deleted| {
+        let mut subject = service_token(client_id, digest, deleted);
+        if let Subject::ServiceToken { owner, name, allow_from, previous, previous_version, .. } = &mut subject {
+            owner.zone = form.is_multiple_of(3).then_some(ZoneId::from_bytes([2; 16]));
+            *name = "x".repeat(usize::from(form % 79) + 1);
+            *allow_from = form.is_multiple_of(5).then(|| "10.0.0.0/8".parse().unwrap());
+            *previous = form.is_multiple_of(4).then_some((digest, Timestamp::MAX));
+            *previous_version = Some(1);
+        }
+        // Others' changes come in between.
+        revision += 8;
+        apply(&index, revision, subject);
+        revision
+    };
+    let mut most = [0; 4];
+    for most in &mut most {
+        let end = tell(ClientId::from_bytes([1; 16]), 0, false) + 2 * DELETIONS_KEPT;
+        while {
+            if live.len() == 1_000 {
+                tell(live.pop_front().unwrap(), 0, true);
+            }
+            live.push_back(ClientId::generate(&entropy));
+            tell(*live.back().unwrap(), u16::from_be_bytes(entropy.bytes()), false);
+            let any = usize::from_be_bytes(entropy.bytes()) % live.len();
+            tell(live[any], u16::from_be_bytes(entropy.bytes()), false) < end
+        } {
+            *most = index.size().max(*most);
+        }
+    }
+    assert_eq!(index.len(), 1_001);
+    let [first, rest @ ..] = most;
+    assert!(rest.iter().all(|most| most * 20 <= first * 21), "the room that was taken by quarters: {first}, {rest:?}");
 }
 
 #[test]
@@ -96,7 +142,7 @@ fn a_handle_does_not_outlive_its_credential() {
     index.newest.store(2 + DELETIONS_KEPT + 1, Ordering::Relaxed);
     index.rebuild(&mut index.shard(verified.handle.hash).unwrap().write());
     apply(&index, 3, service_token(ClientId::generate(&entropy), digest, false));
-    assert_eq!(index.details.len(), 1, "the number is in use again");
+    assert_eq!(index.records.len(), 1, "the number is in use again");
     assert!(index.describe(verified.handle).is_none());
     index.mark_seen(&verified, NOW);
     index.drain_seen(&mut |mark| panic!("{mark:?} is another's"));
@@ -184,20 +230,27 @@ fn an_entry_and_its_record_change_together() {
     let index = index();
     let client_id = ClientId::from_bytes([3; 16]);
     let digest = index.digest_key().pair(&client_id, "x");
-    apply(&index, 1, service_token(client_id, digest, false));
+    let mut subject = service_token(client_id, digest, false);
+    if let Subject::ServiceToken { previous, .. } = &mut subject {
+        *previous = Some((digest, Timestamp::MAX));
+    }
+    apply(&index, 1, subject);
     let Decision::Allow(verified) = admits(&index, client_id, "x") else { panic!("refused") };
     let place = index.place_of_client(&client_id);
     let entry = place.held.table().unwrap().find(place.hash, place.key).unwrap();
     thread::scope(|scope| {
-        // While somebody reads the record, a change of it waits: so must whoever reads the entry then.
-        index.look(verified.handle, |record| {
-            scope.spawn(|| apply(&index, 2, service_token(client_id, digest, true)));
-            let is_changing = (0..50_000_000).any(|_| {
-                thread::yield_now();
-                entry.is_changing()
-            });
-            assert!(is_changing && record.detail.is_some());
+        // While somebody reads the secret before, a change of it waits: so must whoever reads the entry then.
+        let read = index.records.read(verified.handle.number, verified.ticket, |view| {
+            view.unwrap().extra(|extra| {
+                scope.spawn(|| apply(&index, 2, service_token(client_id, digest, true)));
+                let is_changing = (0..50_000_000).any(|_| {
+                    thread::yield_now();
+                    entry.is_changing()
+                });
+                assert!(is_changing && extra.previous.is_some());
+            })
         });
+        assert!(read.is_none(), "what was read of two contents is nobody's");
     });
     assert!(index.describe(verified.handle).is_none());
 }
