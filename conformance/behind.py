@@ -580,6 +580,45 @@ class Upgraded:
         self._socket.close()
 
 
+class Slowing:
+    """Who tries wrong credentials is told to wait, by a server that is told to slow; who has good ones never is."""
+
+    # What such a client gets, and whether the proxy hands on when it may come again.
+    slowed = 401
+    hands_on_retry_after = False
+
+    @classmethod
+    def setUpClass(cls):
+        cls._own = contextlib.ExitStack()
+        cls.server = cls._own.enter_context(live.Countersign(serve=(*TRUSTING, "--gate-failure-limit", "3")))
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls._own.close()
+
+    def test_who_guesses_is_slowed_and_nobody_else(self):
+        token = self.create()
+        wrong = credentials({**token, "client_secret": "csec_" + "0" * 46})
+        guesser, other = (Client(self.proxy.port, address) for address in ("127.0.0.21", "127.0.0.22"))
+        self.addCleanup(guesser.close)
+        self.addCleanup(other.close)
+        reached = self.application.reached
+        for _ in range(3):
+            answer = guesser.request(wrong)
+            self.assertEqual((answer.status, answer.reason), (401, "invalid"))
+        for _ in range(3):
+            answer = guesser.request(wrong)
+            self.assertEqual((answer.status, answer.reason), (self.slowed, "throttled"))
+            self.assertEqual("Retry-After" in answer.headers, self.hands_on_retry_after)
+        self.assertEqual(other.request(wrong).reason, "invalid")
+        # What the guesser claims of where it comes from is not believed.
+        self.assertEqual(guesser.request([*wrong, ("X-Forwarded-For", "198.51.100.7")]).reason, "throttled")
+        self.assertEqual(self.application.reached, reached)
+        self.assertEqual(guesser.request(credentials(token)).status, 200)
+
+
 def run(name, *cases, also=contextlib.nullcontext):
     """Runs the cases against the program of that name, and says with which status to exit; `also` runs beside them."""
     if program(name) is None:

@@ -93,6 +93,15 @@ class Proxy:
         shutil.rmtree(self.directory)
 
 
+def told_to_slow(proxy_class, slowing="account_id={}&throttle_status=429"):
+    """The same proxy, whose demand says that it hands the status 429 on."""
+    class ToldToSlow(proxy_class):
+        def changes(self, gate, application):
+            yield from super().changes(gate, application)
+            yield self.demand.format("0" * 32), slowing.format("0" * 32)
+    return ToldToSlow
+
+
 def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -24,9 +24,13 @@ class OverUnixSocket(Admission, GateDown, BehindCaddy):
         return f"unix/{cls.server.gate_unix}"
 
 
+class Slowing(behind.Slowing, BehindCaddy):
+    hands_on_retry_after = True
+
+
 class OddGate(behind.OddGate, BehindCaddy):
     pass
 
 
 if __name__ == "__main__":
-    sys.exit(behind.run("caddy", OverTcp, OverUnixSocket, OddGate))
+    sys.exit(behind.run("caddy", OverTcp, OverUnixSocket, Slowing, OddGate))

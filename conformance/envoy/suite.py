@@ -12,6 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import behind
 from behind import Admission, Assertion, Behind, GateDown, Refusal, UnderLoad
 from proxy import Envoy, EnvoyByGrpc, TellingAll, routed, socket_address, to_http2
+from scene import told_to_slow
 from traffic import GrpcStandIn, GrpcTraffic, Http2
 from wire import PATIENCE, credentials
 
@@ -33,6 +34,17 @@ class OverUnixSocket(Admission, GateDown, BehindEnvoy):
     @classmethod
     def gate(cls):
         return f"pipe: {{ path: {cls.server.gate_unix} }}"
+
+
+class Slowing(behind.Slowing, BehindEnvoy):
+    proxy_class = told_to_slow(Envoy)
+    slowed = 429
+
+
+class SlowingByGrpc(behind.Slowing, BehindEnvoy):
+    proxy_class = told_to_slow(EnvoyByGrpc, f'account_id: "{{}}"\n{" " * 30}throttle_status: "429"')
+    slowed = 429
+    hands_on_retry_after = True
 
 
 class OddGate(behind.OddGate, BehindEnvoy):
@@ -176,5 +188,5 @@ class NotEvenGrpc(behind.OddGate, BehindEnvoy):
 
 
 if __name__ == "__main__":
-    sys.exit(behind.run("envoy", OverTcp, OverUnixSocket, OddGate, GrpcThrough, ByGrpc, ByGrpcOverUnixSocket,
+    sys.exit(behind.run("envoy", OverTcp, OverUnixSocket, Slowing, OddGate, GrpcThrough, ByGrpc, ByGrpcOverUnixSocket, SlowingByGrpc,
                         GrpcThroughByGrpc, TheGateAlone, RoutesOfTheirOwn, OddGateByGrpc, NotEvenGrpc))

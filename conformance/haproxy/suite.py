@@ -40,9 +40,13 @@ class OverUnixSocket(Admission, GateDown, BehindHaproxy):
         return f"unix@{cls.server.gate_unix}"
 
 
+class Slowing(behind.Slowing, BehindHaproxy):
+    pass
+
+
 class OddGate(behind.OddGate, BehindHaproxy):
     pass
 
 
 if __name__ == "__main__":
-    sys.exit(behind.run("haproxy", OverTcp, OverUnixSocket, OddGate))
+    sys.exit(behind.run("haproxy", OverTcp, OverUnixSocket, Slowing, OddGate))

@@ -56,6 +56,10 @@ class OverTls(Admission, Refusal, GateDown, BehindNginx):
         self.check_nobody_passes(self.certificates.lines.replace("gate.internal", "proxy.internal"))
 
 
+class Slowing(behind.Slowing, BehindNginx):
+    pass
+
+
 class OddGate(behind.OddGate, BehindNginx):
     pass
 
@@ -74,4 +78,4 @@ def encrypted():
 
 
 if __name__ == "__main__":
-    sys.exit(behind.run("nginx", OverTcp, OverUnixSocket, OverTls, OddGate, also=encrypted))
+    sys.exit(behind.run("nginx", OverTcp, OverUnixSocket, OverTls, Slowing, OddGate, also=encrypted))

@@ -9,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import behind
 from behind import Admission, Assertion, Behind, GateDown, Refusal, UnderLoad
 from proxy import Traefik
+from scene import told_to_slow
 from wire import PATIENCE
 
 
@@ -20,6 +21,12 @@ class BehindTraefik(Behind):
 
 class OverTcp(Admission, Assertion, Refusal, UnderLoad, GateDown, BehindTraefik):
     pass
+
+
+class Slowing(behind.Slowing, BehindTraefik):
+    proxy_class = told_to_slow(Traefik)
+    slowed = 429
+    hands_on_retry_after = True
 
 
 class OddGate(behind.OddGate, BehindTraefik):
@@ -43,4 +50,4 @@ class OddGate(behind.OddGate, BehindTraefik):
 
 
 if __name__ == "__main__":
-    sys.exit(behind.run("traefik", OverTcp, OddGate))
+    sys.exit(behind.run("traefik", OverTcp, Slowing, OddGate))
