@@ -19,7 +19,6 @@ use countersign_token::api_token::base64url;
 use countersign_token::feed::{Change, Subject};
 use countersign_token::id::{ClientId, ServiceTokenId};
 use countersign_token::time::{Clock, Timestamp};
-use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +27,7 @@ use self::cache::{Cache, Found};
 use self::key::{KeySet, SigningKey};
 
 /// The header that carries an assertion.
-pub(crate) static HEADER: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
+pub(crate) const HEADER: &str = "cf-access-jwt-assertion";
 
 /// Where the keys are published, on both listeners.
 pub(crate) const CERTS_PATH: &str = "/cdn-cgi/access/certs";
@@ -69,16 +68,16 @@ struct Order {
     token: ServiceTokenId,
     client_id: ClientId,
     audience: Box<str>,
-    made: watch::Sender<Option<HeaderValue>>,
+    made: watch::Sender<Option<Arc<str>>>,
 }
 
 /// An assertion that is on its way.
 #[derive(Debug)]
-pub struct Minting(watch::Receiver<Option<HeaderValue>>);
+pub struct Minting(watch::Receiver<Option<Arc<str>>>);
 
 impl Minting {
     /// The assertion; `None` if it can't be had within two seconds.
-    pub(crate) async fn wait(self) -> Option<HeaderValue> {
+    pub(crate) async fn wait(self) -> Option<Arc<str>> {
         let Self(mut made) = self;
         let made = tokio::time::timeout(PATIENCE, made.wait_for(Option::is_some)).await.ok()?.ok()?;
         made.clone()
@@ -104,7 +103,7 @@ impl Assertions {
         client_id: ClientId,
         audience: &str,
         now: Timestamp,
-    ) -> Result<HeaderValue, Minting> {
+    ) -> Result<Arc<str>, Minting> {
         match self.0.cache.find(token, audience, now) {
             Found::Made(value) => Ok(value),
             Found::Ordered(made) => Err(Minting(made)),
@@ -200,7 +199,7 @@ impl Minter {
         order.made.send_replace(Some(value));
     }
 
-    fn assertion(&self, key: &SigningKey, order: &Order, now: Timestamp) -> Option<HeaderValue> {
+    fn assertion(&self, key: &SigningKey, order: &Order, now: Timestamp) -> Option<Arc<str>> {
         let iat = now.as_secs();
         let claims = Claims {
             kind: "app",
@@ -216,6 +215,6 @@ impl Minter {
         let signature = key.sign(text.as_bytes())?;
         text.push('.');
         text.push_str(&base64url(&signature));
-        HeaderValue::try_from(text).ok()
+        Some(text.into())
     }
 }

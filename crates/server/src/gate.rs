@@ -17,7 +17,6 @@ use countersign_token::feed::Freshness;
 use countersign_token::index::{Detail, Index};
 use countersign_token::time::{Clock, Timestamp};
 use countersign_token::verify::{self, Decision, Reason, Verified, verify};
-use http::HeaderValue;
 
 use crate::assertion::{Assertions, Minting};
 use crate::config::Stale;
@@ -35,6 +34,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use self::answer::Reply;
 pub use self::answer::Response;
 use self::brake::Brake;
 pub use self::tally::Tallies;
@@ -107,7 +107,7 @@ enum Awaited {
     /// It has not waited for any.
     Nothing,
     /// It has waited, and this has come of it.
-    Over(Option<HeaderValue>),
+    Over(Option<Arc<str>>),
 }
 
 impl Refusal {
@@ -212,7 +212,7 @@ impl Gate {
         agent: impl FnOnce() -> Option<&'h [u8]>,
         request_id: impl FnOnce() -> Option<&'h str>,
         awaited: Awaited,
-    ) -> Result<Response, Minting> {
+    ) -> Result<Reply, Minting> {
         let (demand, single_header) = match demand {
             Ok(demand) => demand,
             Err(error) => return Ok(answer::render(self, &self.refuse_without_demand(&error), None)),
@@ -241,7 +241,7 @@ impl Gate {
 
     /// The assertion about an admitted token, made before or waited for. `None` if there can be none.
     #[inline(never)]
-    fn assertion(&self, verified: &Verified, audience: &str, awaited: Awaited) -> Result<Option<HeaderValue>, Minting> {
+    fn assertion(&self, verified: &Verified, audience: &str, awaited: Awaited) -> Result<Option<Arc<str>>, Minting> {
         if let Awaited::Over(made) = awaited {
             return Ok(made);
         }

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use countersign_token::id::ServiceTokenId;
 use countersign_token::time::Timestamp;
-use http::HeaderValue;
 use tokio::sync::watch;
 
 const SHARDS: usize = 16;
@@ -42,19 +41,19 @@ struct Entry {
 
 #[derive(Debug)]
 enum State {
-    Made { value: HeaderValue, until: Timestamp },
-    Ordered(watch::Receiver<Option<HeaderValue>>),
+    Made { value: Arc<str>, until: Timestamp },
+    Ordered(watch::Receiver<Option<Arc<str>>>),
 }
 
 /// What there is of an assertion.
 #[derive(Debug)]
 pub(super) enum Found {
     /// It is there.
-    Made(HeaderValue),
+    Made(Arc<str>),
     /// Somebody has ordered it.
-    Ordered(watch::Receiver<Option<HeaderValue>>),
+    Ordered(watch::Receiver<Option<Arc<str>>>),
     /// It is to be ordered, and to be sent to whoever else asks for it meanwhile.
-    Missing(watch::Sender<Option<HeaderValue>>),
+    Missing(watch::Sender<Option<Arc<str>>>),
 }
 
 impl Cache {
@@ -93,8 +92,8 @@ impl Cache {
         &self,
         token: ServiceTokenId,
         audience: &str,
-        made: &watch::Sender<Option<HeaderValue>>,
-        value: HeaderValue,
+        made: &watch::Sender<Option<Arc<str>>>,
+        value: Arc<str>,
         until: Timestamp,
     ) {
         let receiver = made.subscribe();
@@ -169,11 +168,7 @@ mod tests {
         ServiceTokenId::from_bytes(bytes)
     }
 
-    fn value(text: &'static str) -> HeaderValue {
-        HeaderValue::from_static(text)
-    }
-
-    fn made(cache: &Cache, id: ServiceTokenId, audience: &str) -> Option<HeaderValue> {
+    fn made(cache: &Cache, id: ServiceTokenId, audience: &str) -> Option<Arc<str>> {
         match cache.find(id, audience, NOW) {
             Found::Made(value) => Some(value),
             Found::Ordered(_) | Found::Missing(_) => None,
@@ -182,7 +177,7 @@ mod tests {
 
     fn make(cache: &Cache, id: ServiceTokenId, audience: &str, text: &'static str) {
         let Found::Missing(order) = cache.find(id, audience, NOW) else { panic!("it is there") };
-        cache.keep(id, audience, &order, value(text), LATER);
+        cache.keep(id, audience, &order, text.into(), LATER);
     }
 
     #[test]
@@ -190,12 +185,12 @@ mod tests {
         let cache = Cache::default();
         let Found::Missing(order) = cache.find(token(1), "a", NOW) else { panic!("nothing was made") };
         assert!(matches!(cache.find(token(1), "a", NOW), Found::Ordered(_)), "one order is enough");
-        cache.keep(token(1), "a", &order, value("one"), LATER);
+        cache.keep(token(1), "a", &order, "one".into(), LATER);
         make(&cache, token(1), "b", "two");
         make(&cache, token(2), "a", "three");
-        assert_eq!(made(&cache, token(1), "a"), Some(value("one")));
-        assert_eq!(made(&cache, token(1), "b"), Some(value("two")));
-        assert_eq!(made(&cache, token(2), "a"), Some(value("three")));
+        assert_eq!(made(&cache, token(1), "a"), Some("one".into()));
+        assert_eq!(made(&cache, token(1), "b"), Some("two".into()));
+        assert_eq!(made(&cache, token(2), "a"), Some("three".into()));
         assert!(matches!(cache.find(token(1), "a", LATER), Found::Missing(_)), "its time is over");
     }
 
@@ -211,12 +206,12 @@ mod tests {
         let cache = Cache::default();
         let Found::Missing(order) = cache.find(token(1), "a", NOW) else { panic!("nothing was made") };
         cache.forget(token(1));
-        cache.keep(token(1), "a", &order, value("before"), LATER);
+        cache.keep(token(1), "a", &order, "before".into(), LATER);
         let Found::Missing(again) = cache.find(token(1), "a", NOW) else { panic!("it was kept") };
-        cache.keep(token(1), "a", &order, value("before"), LATER);
+        cache.keep(token(1), "a", &order, "before".into(), LATER);
         assert_eq!(made(&cache, token(1), "a"), None, "this is another order");
-        cache.keep(token(1), "a", &again, value("after"), LATER);
-        assert_eq!(made(&cache, token(1), "a"), Some(value("after")));
+        cache.keep(token(1), "a", &again, "after".into(), LATER);
+        assert_eq!(made(&cache, token(1), "a"), Some("after".into()));
         cache.forget(token(1));
         assert_eq!(made(&cache, token(1), "a"), None);
         make(&cache, token(2), "a", "x");

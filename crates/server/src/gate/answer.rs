@@ -1,6 +1,7 @@
 //! Answers: statuses, and the few headers that go with them.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use countersign_token::index::Detail;
 use countersign_token::verify::{Reason, Verified};
@@ -13,38 +14,99 @@ use super::forward_auth::Head;
 use super::{Answer, Gate, Refusal};
 use crate::assertion;
 
-/// An answer of the gate: its body is empty or a word.
+/// An answer of the gate as hyper sends it: its body is empty or a word.
 pub type Response = http::Response<Full<Bytes>>;
 
 /// How much of an encoded token name a header carries, in bytes.
 const NAME_MAX: usize = 512;
 
-pub(super) static KIND: HeaderName = HeaderName::from_static("countersign-kind");
-static TOKEN_ID: HeaderName = HeaderName::from_static("countersign-token-id");
-static ACCOUNT_ID: HeaderName = HeaderName::from_static("countersign-account-id");
-static TOKEN_NAME: HeaderName = HeaderName::from_static("countersign-token-name");
-static CLIENT_ID: HeaderName = HeaderName::from_static("countersign-client-id");
-static ZONE_ID: HeaderName = HeaderName::from_static("countersign-zone-id");
-static ENVIRONMENT_ID: HeaderName = HeaderName::from_static("countersign-environment-id");
-pub(super) static REASON: HeaderName = HeaderName::from_static("countersign-reason");
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How much room an answer's fields have at first, which is enough for most.
+const FIELDS_ROOM: usize = 384;
+
+pub(super) const KIND: &str = "countersign-kind";
+const TOKEN_ID: &str = "countersign-token-id";
+const ACCOUNT_ID: &str = "countersign-account-id";
+const TOKEN_NAME: &str = "countersign-token-name";
+const CLIENT_ID: &str = "countersign-client-id";
+const ZONE_ID: &str = "countersign-zone-id";
+const ENVIRONMENT_ID: &str = "countersign-environment-id";
+pub(super) const REASON: &str = "countersign-reason";
+const REQUEST_ID: &str = "x-request-id";
 
 /// Every header that speaks of a credential.
-pub(super) static NAMES: [&HeaderName; 8] =
-    [&KIND, &TOKEN_ID, &ACCOUNT_ID, &TOKEN_NAME, &CLIENT_ID, &ZONE_ID, &ENVIRONMENT_ID, &REASON];
+pub(super) const NAMES: [&str; 8] =
+    [KIND, TOKEN_ID, ACCOUNT_ID, TOKEN_NAME, CLIENT_ID, ZONE_ID, ENVIRONMENT_ID, REASON];
 
 /// What a client is told to present.
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"countersign\"");
-const SERVICE_TOKEN: HeaderValue = HeaderValue::from_static("service_token");
-pub(super) const API_TOKEN: HeaderValue = HeaderValue::from_static("api_token");
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// A follower that can read again does so within a second.
-const SOON: HeaderValue = HeaderValue::from_static("1");
+const CHALLENGE: &str = "Bearer realm=\"countersign\"";
+const SERVICE_TOKEN: &str = "service_token";
+pub(super) const API_TOKEN: &str = "api_token";
+
+/// An answer in words: a status, a few header fields, and a body.
+pub(super) struct Reply {
+    status: StatusCode,
+    /// As they stand in a message of HTTP/1, each behind a line's end.
+    fields: String,
+    body: Bytes,
+}
+
+impl Reply {
+    fn new(status: StatusCode) -> Self {
+        let mut reply = Self { status, fields: String::with_capacity(FIELDS_ROOM), body: Bytes::new() };
+        reply.add(CACHE_CONTROL.as_str(), "no-store");
+        reply
+    }
+
+    /// `value` must be made of visible ASCII and spaces.
+    fn add(&mut self, name: &str, value: impl fmt::Display) {
+        for part in ["\r\n", name, ": "] {
+            self.fields.push_str(part);
+        }
+        // Writing to a string can't fail.
+        let _ = write!(self.fields, "{value}");
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The fields as they stand in a message of HTTP/1, each behind a line's end.
+    pub(super) fn lines(&self) -> &str {
+        &self.fields
+    }
+
+    /// Name and value of each field.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.split("\r\n").filter_map(|line| line.split_once(": "))
+    }
+
+    /// The value of a field, if there is one with this name.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.fields().find(|(field, _)| *field == name).map(|(_, value)| value)
+    }
+
+    /// Gives back the request's id if it has a well-formed one. The gate never makes one.
+    pub(super) fn keep_id_of(&mut self, request: &impl Head) {
+        if let Some(id) = request_id(request) {
+            self.add(REQUEST_ID, id);
+        }
+    }
+}
+
+impl From<Reply> for Response {
+    fn from(reply: Reply) -> Self {
+        let field =
+            |(name, value): (&str, &str)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
+        let fields: HeaderMap = reply.fields().filter_map(field).collect();
+        let mut response = Self::new(Full::new(reply.body));
+        *response.status_mut() = reply.status;
+        *response.headers_mut() = fields;
+        response
+    }
+}
 
 /// An admission carries `assertion`, if there is one.
-pub(super) fn render(gate: &Gate, answer: &Answer, assertion: Option<HeaderValue>) -> Response {
+pub(super) fn render(gate: &Gate, answer: &Answer, assertion: Option<Arc<str>>) -> Reply {
     match answer {
         Answer::Allow(verified) => allowed(gate, verified, assertion),
         Answer::Refuse(refusal) => refused(*refusal),
@@ -52,122 +114,78 @@ pub(super) fn render(gate: &Gate, answer: &Answer, assertion: Option<HeaderValue
 }
 
 /// Names the admitted credential. The proxy may hand these headers to the upstream.
-fn allowed(gate: &Gate, verified: &Verified, assertion: Option<HeaderValue>) -> Response {
+fn allowed(gate: &Gate, verified: &Verified, assertion: Option<Arc<str>>) -> Reply {
     let Some(detail) = gate.index.describe(verified.handle) else {
         // Deleted since it was verified.
         return refused(Refusal::Credential(Reason::Invalid));
     };
-    let mut fields = Fields::default();
-    let kind = match &detail {
-        Detail::ServiceToken { id, owner, client_id, name, .. } => {
-            fields.add(&TOKEN_ID, id);
-            fields.add(&ACCOUNT_ID, &owner.account);
-            fields.add(&TOKEN_NAME, &Encoded(name));
-            fields.add(&CLIENT_ID, client_id);
+    let mut reply = Reply::new(StatusCode::OK);
+    match &detail {
+        Detail::ServiceToken { id, owner, client_id, name } => {
+            reply.add(KIND, SERVICE_TOKEN);
+            reply.add(TOKEN_ID, id);
+            reply.add(ACCOUNT_ID, owner.account);
+            reply.add(TOKEN_NAME, Encoded(name));
+            reply.add(CLIENT_ID, client_id);
             if let Some(zone) = &owner.zone {
-                fields.add(&ZONE_ID, zone);
+                reply.add(ZONE_ID, zone);
             }
-            SERVICE_TOKEN
         }
-        Detail::ApiToken { id, account, environment, .. } => {
-            fields.add(&TOKEN_ID, id);
+        Detail::ApiToken { id, account, environment } => {
+            reply.add(KIND, API_TOKEN);
+            reply.add(TOKEN_ID, id);
             if let Some(account) = gate.index.account_pfid(account) {
-                fields.add(&ACCOUNT_ID, &account);
+                reply.add(ACCOUNT_ID, account);
             }
             if let Some(environment) = environment {
-                fields.add(&ENVIRONMENT_ID, environment);
+                reply.add(ENVIRONMENT_ID, environment);
             }
-            API_TOKEN
         }
         // Neither is ever admitted by `verify`.
         Detail::ManagementToken { .. } | Detail::User { .. } => {
             return refused(Refusal::Credential(Reason::Invalid));
         }
-    };
-    let mut response = empty(StatusCode::OK, fields.ends.len() + 3 + usize::from(assertion.is_some()));
-    response.headers_mut().insert(KIND.clone(), kind);
-    fields.insert_into(response.headers_mut());
+    }
     if let Some(assertion) = assertion {
-        response.headers_mut().insert(assertion::HEADER.clone(), assertion);
+        reply.add(assertion::HEADER, assertion);
     }
-    response
+    reply
 }
 
-/// Header fields whose values lie behind one another in one text, so that they are one allocation.
-struct Fields {
-    text: String,
-    ends: Vec<(&'static HeaderName, usize)>,
-}
-
-impl Default for Fields {
-    fn default() -> Self {
-        Self { text: String::with_capacity(256), ends: Vec::with_capacity(5) }
-    }
-}
-
-impl Fields {
-    fn add(&mut self, name: &'static HeaderName, value: &dyn fmt::Display) {
-        // Writing to a string can't fail.
-        let _ = write!(self.text, "{value}");
-        self.ends.push((name, self.text.len()));
-    }
-
-    fn insert_into(self, headers: &mut HeaderMap) {
-        let text = Bytes::from(self.text);
-        let mut start = 0;
-        for (name, end) in self.ends {
-            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(start..end)) {
-                headers.insert(name.clone(), value);
-            }
-            start = end;
-        }
-    }
-}
-
-pub(super) fn refused(refusal: Refusal) -> Response {
-    let mut response = empty(status(refusal), 4);
-    let headers = response.headers_mut();
-    headers.insert(REASON.clone(), HeaderValue::from_static(refusal.as_str()));
-    match response.status() {
-        StatusCode::UNAUTHORIZED => {
-            response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            response.headers_mut().insert(RETRY_AFTER, SOON);
-        }
+pub(super) fn refused(refusal: Refusal) -> Reply {
+    let mut reply = Reply::new(status(refusal));
+    reply.add(REASON, refusal.as_str());
+    match reply.status {
+        StatusCode::UNAUTHORIZED => reply.add(WWW_AUTHENTICATE.as_str(), CHALLENGE),
+        // A follower that can read again does so within a second.
+        StatusCode::SERVICE_UNAVAILABLE => reply.add(RETRY_AFTER.as_str(), 1),
         _ => {}
     }
     if let Refusal::Throttled { wait_secs, .. } = refusal {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait_secs));
+        reply.add(RETRY_AFTER.as_str(), wait_secs);
     }
-    response
+    reply
 }
 
-pub(super) fn text(status: StatusCode, text: &'static str) -> Response {
-    let mut response = empty(status, 3);
-    response.headers_mut().insert(CONTENT_TYPE, PLAIN);
-    *response.body_mut() = Full::new(Bytes::from_static(text.as_bytes()));
-    response
+pub(super) fn text(status: StatusCode, text: &'static str) -> Reply {
+    let mut reply = Reply::new(status);
+    reply.add(CONTENT_TYPE.as_str(), "text/plain");
+    reply.body = Bytes::from_static(text.as_bytes());
+    reply
 }
 
 /// The keys of assertions, for whoever checks them.
-pub(super) fn certs(document: String) -> Response {
-    let mut response = empty(StatusCode::OK, 3);
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    *response.body_mut() = Full::new(Bytes::from(document));
-    response
-}
-
-/// Gives back the request's id if it has a well-formed one. The gate never makes one.
-pub(super) fn keep_request_id(request: &impl Head, response: &mut HeaderMap) {
-    if let Some(id) = request_id(request).and_then(|id| HeaderValue::from_bytes(id).ok()) {
-        response.insert(REQUEST_ID.clone(), id);
-    }
+pub(super) fn certs(document: String) -> Reply {
+    let mut reply = Reply::new(StatusCode::OK);
+    reply.add(CONTENT_TYPE.as_str(), "application/json");
+    reply.body = Bytes::from(document);
+    reply
 }
 
 /// A request's id, if it has a well-formed one.
-pub(super) fn request_id(request: &impl Head) -> Option<&[u8]> {
-    request.values(REQUEST_ID.as_str()).next().filter(|id| is_request_id(id))
+pub(super) fn request_id(request: &impl Head) -> Option<&str> {
+    let id = request.values(REQUEST_ID).next().filter(|id| is_request_id(id))?;
+    str::from_utf8(id).ok()
 }
 
 pub(super) fn is_request_id(id: &[u8]) -> bool {
@@ -187,15 +205,6 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::Throttled { is_carried: true, .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Stale | Refusal::NoAssertion => StatusCode::SERVICE_UNAVAILABLE,
     }
-}
-
-fn empty(status: StatusCode, headers: usize) -> Response {
-    let mut response = Response::new(Full::new(Bytes::new()));
-    *response.status_mut() = status;
-    let mut map = HeaderMap::with_capacity(headers);
-    map.insert(CACHE_CONTROL, NO_STORE);
-    *response.headers_mut() = map;
-    response
 }
 
 /// A token's name for a header: everything but visible ASCII is percent-encoded, and `%` too. It ends before the first

@@ -6,7 +6,7 @@ use countersign_token::demand::Demand;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use http::{StatusCode, Uri};
 
-use super::answer::{self, Response};
+use super::answer::{self, Reply, Response};
 use super::{Awaited, Gate, Refusal};
 use crate::assertion::{self, Minting};
 use crate::proxy::{FORWARDED_FOR, TrustedProxies};
@@ -45,7 +45,7 @@ impl Head for (&Uri, &HeaderMap) {
 /// Answers one request that came from `peer`. Method and body do not matter: a proxy asks with the client's own. A request
 /// that needs an assertion which is yet to be made is answered by [`handle_after`].
 pub fn handle(gate: &Gate, peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<Response, Minting> {
-    respond(gate, peer, &(uri, headers), Awaited::Nothing)
+    respond(gate, peer, &(uri, headers), Awaited::Nothing).map(Response::from)
 }
 
 /// Answers the same request once its assertion has come, or has not come in time.
@@ -59,17 +59,12 @@ pub async fn handle_after(
     let awaited = Awaited::Over(minting.wait().await);
     // One wait is enough for everybody.
     let answer = respond(gate, peer, &(uri, headers), awaited);
-    answer.unwrap_or_else(|_: Minting| answer::refused(Refusal::NoAssertion))
+    answer.unwrap_or_else(|_: Minting| answer::refused(Refusal::NoAssertion)).into()
 }
 
 /// The answer to a request, unless that needs an assertion which is yet to be made.
-pub(super) fn respond(
-    gate: &Gate,
-    peer: Option<IpAddr>,
-    head: &impl Head,
-    awaited: Awaited,
-) -> Result<Response, Minting> {
-    let mut response = match head.path() {
+pub(super) fn respond(gate: &Gate, peer: Option<IpAddr>, head: &impl Head, awaited: Awaited) -> Result<Reply, Minting> {
+    let mut reply = match head.path() {
         "/verify" => gate.timed(|| verify(gate, peer, head, awaited))?,
         "/livez" => answer::text(StatusCode::OK, "alive\n"),
         "/readyz" if gate.is_ready() => answer::text(StatusCode::OK, "ready\n"),
@@ -85,12 +80,12 @@ pub(super) fn respond(
         }
         _ => answer::text(StatusCode::NOT_FOUND, "not found\n"),
     };
-    answer::keep_request_id(head, response.headers_mut());
-    Ok(response)
+    reply.keep_id_of(head);
+    Ok(reply)
 }
 
-fn verify(gate: &Gate, peer: Option<IpAddr>, head: &impl Head, awaited: Awaited) -> Result<Response, Minting> {
-    let request_id = || str::from_utf8(answer::request_id(head)?).ok();
+fn verify(gate: &Gate, peer: Option<IpAddr>, head: &impl Head, awaited: Awaited) -> Result<Reply, Minting> {
+    let request_id = || answer::request_id(head);
     let from = |proxies: &TrustedProxies| proxies.client(peer, head.values(FORWARDED_FOR));
     let agent = || head.values(USER_AGENT.as_str()).next();
     gate.answer(Demand::parse(head.query(), &gate.index), head.fields(), from, agent, request_id, awaited)

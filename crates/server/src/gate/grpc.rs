@@ -23,7 +23,8 @@ use prost::Message as _;
 
 use self::proto::check_response::HttpResponse;
 use self::proto::value::Kind;
-use super::{Awaited, Gate, Refusal, answer};
+use super::answer::{self, Reply};
+use super::{Awaited, Gate, Refusal};
 use crate::assertion::{self, Minting};
 use crate::proxy::{FORWARDED_FOR, TrustedProxies};
 
@@ -107,8 +108,7 @@ pub async fn handle_after(minting: Minting, gate: &Gate, peer: Option<IpAddr>, f
     let awaited = Awaited::Over(minting.wait().await);
     respond(gate, peer, framed, awaited).unwrap_or_else(|_: Minting| {
         // One wait is enough for everybody.
-        let response = answer::refused(Refusal::NoAssertion);
-        frame(&denied(response.status(), response.headers(), None))
+        frame(&denied(&answer::refused(Refusal::NoAssertion), None))
     })
 }
 
@@ -145,51 +145,50 @@ fn check(
         proxies.client(peer, fields().filter(|field| field.key.eq_ignore_ascii_case(FORWARDED_FOR)).map(value))
     };
     let agent = || fields().find(|field| field.key.eq_ignore_ascii_case(USER_AGENT.as_str())).map(value);
-    let response = gate.answer(demand, values, from, agent, request_id, awaited)?;
-    if response.status() != StatusCode::OK {
-        return Ok(denied(response.status(), response.headers(), None));
+    let reply = gate.answer(demand, values, from, agent, request_id, awaited)?;
+    if reply.status() != StatusCode::OK {
+        return Ok(denied(&reply, None));
     }
     let names = fields().map(|field| field.key.as_str());
-    let removed = removed(names, response.headers(), single_header.as_deref());
-    Ok(allowed(response.headers(), removed))
+    let removed = removed(names, &reply, single_header.as_deref());
+    Ok(allowed(&reply, removed))
 }
 
 fn refuse(gate: &Gate, problem: Problem) -> proto::CheckResponse {
     match problem {
         // The client's doing: it gets what it would get from the gate itself.
         Problem::TooLarge => {
-            let response = answer::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "");
-            denied(response.status(), response.headers(), Some("the headers are too large"))
+            let reply = answer::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "");
+            denied(&reply, Some("the headers are too large"))
         }
         Problem::Broken | Problem::Late | Problem::Compressed | Problem::NotOne | Problem::Unreadable => {
-            let response = answer::render(gate, &gate.refuse_without_demand(&problem), None);
-            denied(response.status(), response.headers(), None)
+            denied(&answer::render(gate, &gate.refuse_without_demand(&problem), None), None)
         }
     }
 }
 
-fn allowed(headers: &HeaderMap, headers_to_remove: Vec<String>) -> proto::CheckResponse {
-    let ours = headers.iter().filter(|(name, _)| is_ours(name.as_str()));
+fn allowed(reply: &Reply, headers_to_remove: Vec<String>) -> proto::CheckResponse {
+    let ours = reply.fields().filter(|(name, _)| is_ours(name));
     let admitted = proto::OkHttpResponse { headers: ours.map(set).collect(), headers_to_remove };
     proto::CheckResponse {
         status: Some(proto::Status::default()),
-        dynamic_metadata: Some(metadata(headers)),
+        dynamic_metadata: Some(metadata(reply)),
         http_response: Some(HttpResponse::OkResponse(admitted)),
     }
 }
 
 /// The client reads `body`, or else the reason.
-fn denied(status: StatusCode, headers: &HeaderMap, body: Option<&str>) -> proto::CheckResponse {
-    let reason = headers.get(&answer::REASON).and_then(|reason| reason.to_str().ok());
-    let message = body.or(reason).unwrap_or_default();
+fn denied(reply: &Reply, body: Option<&str>) -> proto::CheckResponse {
+    let status = reply.status();
+    let message = body.or(reply.get(answer::REASON)).unwrap_or_default();
     let refused = proto::DeniedHttpResponse {
         status: Some(proto::HttpStatus { code: status.as_u16().into() }),
-        headers: headers.iter().map(set).collect(),
+        headers: reply.fields().map(set).collect(),
         body: format!("{message}\n"),
     };
     proto::CheckResponse {
         status: Some(proto::Status { code: code(status), message: message.to_owned() }),
-        dynamic_metadata: Some(metadata(headers)),
+        dynamic_metadata: Some(metadata(reply)),
         http_response: Some(HttpResponse::DeniedResponse(refused)),
     }
 }
@@ -205,29 +204,28 @@ fn code(status: StatusCode) -> i32 {
 }
 
 /// A header in place of all that had its name.
-fn set((name, value): (&HeaderName, &HeaderValue)) -> proto::HeaderValueOption {
+fn set((name, value): (&str, &str)) -> proto::HeaderValueOption {
     let value = Bytes::copy_from_slice(value.as_bytes());
-    let header = proto::Header { key: name.as_str().to_owned(), value, raw_value: Bytes::new() };
+    let header = proto::Header { key: name.to_owned(), value, raw_value: Bytes::new() };
     let append_action = proto::HeaderAppendAction::OverwriteIfExistsOrAdd.into();
     proto::HeaderValueOption { header: Some(header), append_action }
 }
 
 /// What the gate says in `Countersign-…` headers, by names such as `token_id`.
-fn metadata(headers: &HeaderMap) -> proto::Struct {
-    let field = |(name, value): (&HeaderName, &HeaderValue)| {
-        let key = name.as_str().strip_prefix("countersign-")?.replace('-', "_");
-        let text = value.to_str().ok()?.to_owned();
-        Some(proto::Field { key, value: Some(proto::Value { kind: Some(Kind::StringValue(text)) }) })
+fn metadata(reply: &Reply) -> proto::Struct {
+    let field = |(name, value): (&str, &str)| {
+        let key = name.strip_prefix("countersign-")?.replace('-', "_");
+        Some(proto::Field { key, value: Some(proto::Value { kind: Some(Kind::StringValue(value.to_owned())) }) })
     };
-    proto::Struct { fields: headers.iter().filter_map(field).collect() }
+    proto::Struct { fields: reply.fields().filter_map(field).collect() }
 }
 
 /// What must not reach the application: the credential, and what only the gate may say and does not.
 ///
 /// Envoy takes these headers away after it has set the others, so that none of those may be among them.
-fn removed<'r>(names: impl Iterator<Item = &'r str>, set: &HeaderMap, single_header: Option<&str>) -> Vec<String> {
-    let only_ours = answer::NAMES.into_iter().chain([&assertion::HEADER]);
-    let mut removed: BTreeSet<Cow<'_, str>> = only_ours.map(|name| Cow::Borrowed(name.as_str())).collect();
+fn removed<'r>(names: impl Iterator<Item = &'r str>, set: &Reply, single_header: Option<&str>) -> Vec<String> {
+    let only_ours = answer::NAMES.into_iter().chain([assertion::HEADER]);
+    let mut removed: BTreeSet<Cow<'_, str>> = only_ours.map(Cow::Borrowed).collect();
     let mut has_pair = false;
     for name in names {
         has_pair |= name.eq_ignore_ascii_case(PAIR[0]);
@@ -235,9 +233,9 @@ fn removed<'r>(names: impl Iterator<Item = &'r str>, set: &HeaderMap, single_hea
             removed.insert(Cow::Owned(name.to_ascii_lowercase()));
         }
     }
-    removed.retain(|name| !set.contains_key(name.as_ref()));
+    removed.retain(|name| set.get(name).is_none());
     removed.extend(PAIR.map(Cow::Borrowed));
-    let is_bearer = set.get(&answer::KIND) == Some(&answer::API_TOKEN);
+    let is_bearer = set.get(answer::KIND) == Some(answer::API_TOKEN);
     match single_header {
         // Beside a pair it is the application's, even where it may hold one.
         Some(header) if header.eq_ignore_ascii_case(AUTHORIZATION.as_str()) && has_pair => {}

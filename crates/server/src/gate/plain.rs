@@ -15,7 +15,7 @@ use countersign_token::time::Timestamp;
 use httparse::Status;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use super::answer::{self, Response};
+use super::answer::{self, Reply};
 use super::forward_auth::{self, Head};
 use super::{Awaited, Gate, Refusal};
 use crate::assertion::Minting;
@@ -65,14 +65,17 @@ where
         while !stop.is_requested()
             && let Some((length, outcome)) = answer(gate, peer, rest, Awaited::Nothing)
         {
-            let response = match outcome {
-                Ok(response) => response,
+            let reply = match outcome {
+                Ok(reply) => reply,
                 Err(minting) => answer_after(minting, gate, peer, rest).await,
             };
-            write(&response, date.at(gate.clock.now()), &mut answers);
+            write(&reply, date.at(gate.clock.now()), &mut answers);
             rest = rest.get(length..).unwrap_or_default();
         }
         if !answers.is_empty() {
+            // First whoever else has asked meanwhile: answers that go out together wake who waits for them once, where
+            // each by itself would interrupt another core.
+            tokio::task::yield_now().await;
             io.write_all(&answers).await?;
             answers.clear();
         }
@@ -88,7 +91,7 @@ fn answer(
     peer: Option<IpAddr>,
     input: &[u8],
     awaited: Awaited,
-) -> Option<(usize, Result<Response, Minting>)> {
+) -> Option<(usize, Result<Reply, Minting>)> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
     let Ok(Status::Complete(length)) = request.parse_with_uninit_headers(input, &mut fields) else { return None };
@@ -97,10 +100,10 @@ fn answer(
 }
 
 /// The same once its assertion has come, or has not come in time.
-async fn answer_after(minting: Minting, gate: &Gate, peer: Option<IpAddr>, input: &[u8]) -> Response {
+async fn answer_after(minting: Minting, gate: &Gate, peer: Option<IpAddr>, input: &[u8]) -> Reply {
     let made = minting.wait().await;
     match answer(gate, peer, input, Awaited::Over(made)) {
-        Some((_, Ok(response))) => response,
+        Some((_, Ok(reply))) => reply,
         // One wait is enough for everybody.
         Some((_, Err(_))) | None => answer::refused(Refusal::NoAssertion),
     }
@@ -156,22 +159,14 @@ impl Head for Plain<'_> {
 }
 
 /// Puts an answer to [`PATH`] as hyper does. None of them has a body.
-fn write(response: &Response, date: &str, bytes: &mut Vec<u8>) {
-    let mut put = |part: &[u8]| bytes.extend_from_slice(part);
-    let status = response.status();
-    put(b"HTTP/1.1 ");
-    put(status.as_str().as_bytes());
-    put(b" ");
-    put(status.canonical_reason().unwrap_or_default().as_bytes());
-    for (name, value) in response.headers() {
-        put(b"\r\n");
-        put(name.as_str().as_bytes());
-        put(b": ");
-        put(value.as_bytes());
+fn write(reply: &Reply, date: &str, bytes: &mut Vec<u8>) {
+    let status = reply.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    for part in
+        ["HTTP/1.1 ", status.as_str(), " ", reason, reply.lines(), "\r\ncontent-length: 0\r\ndate: ", date, "\r\n\r\n"]
+    {
+        bytes.extend_from_slice(part.as_bytes());
     }
-    put(b"\r\ncontent-length: 0\r\ndate: ");
-    put(date.as_bytes());
-    put(b"\r\n\r\n");
 }
 
 /// The second that it is, as HTTP writes it; made anew when it is another.
