@@ -11,14 +11,41 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::ticks::Ticks;
-use crate::visitor::Visitors;
+use crate::visitor::{SHELVES, Visitors};
 
-/// Marks reach the store within 5 s; one is left for the write itself. Where every token is in use all the time, a shorter
-/// time would mean more writes and nothing else.
+/// Marks reach the store within 5 s; one is left for the write itself.
 const EVERY: Duration = Duration::from_secs(4);
+
+/// With more marks than this at one time, writing them all each time would take a good part of a core and of the disk, to
+/// say again and again of the same tokens that they are in use.
+const MANY: usize = 4096;
+
+/// Of how many parts one is written at a time when there are many, so that a mark reaches the store within
+/// [`WITHIN`]. As many as visitors have shelves, since those are taken whole.
+const PARTS: usize = SHELVES;
+
+/// Within how much time a mark is in the store, however many there are.
+pub(crate) const WITHIN: Duration = Duration::from_secs(70);
 
 /// How many marks go into one write, so that the writer is never held for long.
 const BATCH: usize = 2048;
+
+/// One of some parts of all credentials, by its number from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Share {
+    part: usize,
+    parts: usize,
+}
+
+impl Share {
+    const ALL: Self = Self { part: 0, parts: 1 };
+
+    /// The next one to be written, after so many marks had moved in this one.
+    fn after(self, moved: usize) -> Self {
+        let parts = if moved.saturating_mul(self.parts) > MANY { PARTS } else { 1 };
+        Self { part: (self.part + 1) % parts, parts }
+    }
+}
 
 /// The way of marks from one index to the store. Clones share it.
 #[derive(Clone, Debug)]
@@ -48,19 +75,26 @@ impl Flusher {
     /// Writes marks until `stop`, and what is left once more then.
     pub async fn run(self, stop: CancellationToken) {
         let mut ticks = Ticks::every(EVERY, stop);
+        let mut share = Share::ALL;
         while ticks.next().await {
-            self.flush().await;
+            let moved = self.flush_share(share).await;
+            share = share.after(moved);
         }
         self.flush().await;
     }
 
     /// Writes the marks that there are. What can't be written is kept for the next time.
     pub async fn flush(&self) {
+        self.flush_share(Share::ALL).await;
+    }
+
+    /// Writes the marks of one share, and returns how many had moved there.
+    async fn flush_share(&self, Share { part, parts }: Share) -> usize {
         // Whoever comes second waits for what the first one carries.
         let mut waiting = self.waiting.lock().await;
         if waiting.is_empty() {
             // Where the store takes nothing, they wait where there is a bound to them.
-            waiting.extend(self.visitors.take().map(|(secret, visitor)| Sighting {
+            waiting.extend(self.visitors.take(part, parts).map(|(secret, visitor)| Sighting {
                 mark: SeenMark {
                     subject: SeenSubject::ServiceToken(secret.id),
                     version: secret.version,
@@ -69,7 +103,11 @@ impl Flusher {
                 visitor: Some(Box::new(visitor)),
             }));
         }
-        self.index.drain_seen(&mut |mark| waiting.push(mark.into()));
+        let mut moved = 0;
+        self.index.drain_part_seen(part, parts, &mut |mark| {
+            moved += 1;
+            waiting.push(mark.into());
+        });
         // The newest mark of a secret stands first, and stays, with the newest visitor.
         waiting.sort_unstable_by_key(|seen| (key(&seen.mark), Reverse(seen.mark.at)));
         waiting.dedup_by(|next, kept| {
@@ -96,6 +134,7 @@ impl Flusher {
             // Rarely does as much wait again as once did.
             *waiting = Vec::new();
         }
+        moved
     }
 
     /// How many marks the store has not taken yet, of those that were to be written.
@@ -107,4 +146,31 @@ impl Flusher {
 /// What there is one mark of.
 fn key(mark: &SeenMark) -> (SeenSubject, u32) {
     (mark.subject, mark.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_marks_are_written_each_time() {
+        assert_eq!(Share::ALL.after(0), Share::ALL);
+        assert_eq!(Share::ALL.after(MANY), Share::ALL);
+    }
+
+    #[test]
+    fn many_marks_are_written_in_turn_within_the_time_that_is_promised() {
+        let begin = Share::ALL.after(MANY + 1);
+        let shares: Vec<Share> =
+            std::iter::successors(Some(begin), |share| Some(share.after(MANY))).take(PARTS).collect();
+        let mut parts: Vec<usize> = shares.iter().map(|share| share.part).collect();
+        parts.sort_unstable();
+        assert_eq!(parts, (0..PARTS).collect::<Vec<_>>());
+        assert!(shares.iter().all(|share| share.parts == PARTS));
+        assert!(EVERY * u32::try_from(PARTS).unwrap() < WITHIN);
+
+        let last = *shares.last().unwrap();
+        assert_eq!(last.after(MANY / PARTS + 1).parts, PARTS, "still many");
+        assert_eq!(last.after(MANY / PARTS), Share::ALL, "few again");
+    }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_store::Visitor;
@@ -13,7 +14,7 @@ use countersign_token::index::SecretVersion;
 use countersign_token::time::Timestamp;
 
 /// Each has a lock of its own, so that the gate's threads rarely meet.
-const SHELVES: usize = 16;
+pub(crate) const SHELVES: usize = 16;
 
 /// How many secrets may wait on one shelf.
 const EACH: usize = 1024;
@@ -24,11 +25,16 @@ const AGENT_MAX: usize = 256;
 /// What stands for an agent that has its secret in it.
 const WITHHELD: &str = "(not shown: it holds the secret)";
 
-type Shelf = HashMap<SecretVersion, Visitor>;
+#[derive(Debug, Default)]
+struct Shelf {
+    /// Whether there is no room. Then nobody looks what is there: with very many tokens in use, nearly all would look in vain.
+    is_full: AtomicBool,
+    visitors: Mutex<HashMap<SecretVersion, Visitor>>,
+}
 
 /// The visitors that the store was not told of yet, at most one of each secret. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Visitors(Arc<[Mutex<Shelf>; SHELVES]>);
+pub struct Visitors(Arc<[Shelf; SHELVES]>);
 
 impl Visitors {
     /// Notes who came with `secret`, if there is room. `agent` is what the client says of itself; `presented` is cut out.
@@ -42,22 +48,26 @@ impl Visitors {
     ) {
         let [.., last] = secret.id.as_bytes();
         let Some(shelf) = self.0.get(usize::from(*last) % SHELVES) else { return };
-        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = shelf.len() >= EACH;
-        // Made only where there is a place for it: with very many tokens in use, nearly all come to a shelf that is full.
-        let visitor = || Visitor { at, address, user_agent: agent.map(|agent| readable(agent, presented)) };
-        match shelf.entry(secret) {
-            Entry::Occupied(mut known) if known.get().at < at => *known.get_mut() = visitor(),
-            Entry::Vacant(place) if !is_full => {
-                place.insert(visitor());
-            }
-            Entry::Occupied(_) | Entry::Vacant(_) => {}
+        if shelf.is_full.load(Ordering::Relaxed) {
+            return;
         }
+        let visitor = || Visitor { at, address, user_agent: agent.map(|agent| readable(agent, presented)) };
+        let mut visitors = shelf.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        match visitors.entry(secret) {
+            Entry::Occupied(mut known) if known.get().at < at => *known.get_mut() = visitor(),
+            Entry::Occupied(_) => {}
+            Entry::Vacant(place) => drop(place.insert(visitor())),
+        }
+        shelf.is_full.store(visitors.len() >= EACH, Ordering::Relaxed);
     }
 
-    /// Hands out all of them.
-    pub(crate) fn take(&self) -> impl Iterator<Item = (SecretVersion, Visitor)> {
-        self.0.iter().flat_map(|shelf| std::mem::take(&mut *shelf.lock().unwrap_or_else(PoisonError::into_inner)))
+    /// Hands out those of one of `parts` parts of the shelves, by its number from 0.
+    pub(crate) fn take(&self, part: usize, parts: usize) -> impl Iterator<Item = (SecretVersion, Visitor)> {
+        self.0.iter().skip(part).step_by(parts.max(1)).flat_map(|shelf| {
+            let mut visitors = shelf.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+            shelf.is_full.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *visitors)
+        })
     }
 }
 
@@ -116,14 +126,30 @@ mod tests {
         for number in 0..100_000 {
             note(&visitors, number, 1);
         }
-        // Those that have a place keep it, and the newest stands there.
-        note(&visitors, 3, 9);
-        note(&visitors, 3, 5);
-        let taken: HashMap<_, _> = visitors.take().collect();
+        let taken: HashMap<_, _> = visitors.take(0, 1).collect();
         assert_eq!(taken.len(), SHELVES * EACH);
-        assert_eq!(taken.get(&secret(3)).map(|visitor| visitor.at), Some(Timestamp::from_secs(9)));
-        assert_eq!(visitors.take().count(), 0);
+        assert_eq!(visitors.take(0, 1).count(), 0);
         note(&visitors, 99_999, 1);
-        assert_eq!(visitors.take().count(), 1, "there is room again");
+        assert_eq!(visitors.take(0, 1).count(), 1, "there is room again");
+    }
+
+    #[test]
+    fn the_newest_stands() {
+        let visitors = Visitors::default();
+        for second in [1, 9, 5] {
+            note(&visitors, 3, second);
+        }
+        let taken: Vec<_> = visitors.take(0, 1).map(|(_, visitor)| visitor.at).collect();
+        assert_eq!(taken, [Timestamp::from_secs(9)]);
+    }
+
+    #[test]
+    fn every_part_is_another() {
+        let visitors = Visitors::default();
+        for number in 0..256 {
+            note(&visitors, number, 1);
+        }
+        let parts: Vec<usize> = (0..SHELVES).map(|part| visitors.take(part, SHELVES).count()).collect();
+        assert_eq!(parts, [16; SHELVES]);
     }
 }

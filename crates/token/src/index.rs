@@ -262,11 +262,16 @@ impl Index {
     /// Hands out every mark that moved since the last time, in no order: for each secret of a service token one, and perhaps
     /// one of which it can't be told whose it is. Some may not have moved.
     pub fn drain_seen(&self, take: &mut dyn FnMut(SeenMark)) {
+        self.drain_part_seen(0, 1, take);
+    }
+
+    /// The same for one of `parts` parts of about the same size, by its number from 0; and for all users.
+    pub fn drain_part_seen(&self, part: usize, parts: usize, take: &mut dyn FnMut(SeenMark)) {
         for (id, at) in self.directory.drain_active() {
             take(SeenMark { subject: SeenSubject::User(id), version: 0, at });
         }
         let mut marks = Vec::new();
-        for shard in self.shards.iter() {
+        for shard in self.shards.iter().skip(part).step_by(parts.max(1)) {
             shard.drain_seen(&mut |number, secs| self.records.drain(number, secs, &mut |mark| marks.push(mark)));
             marks.drain(..).for_each(&mut *take);
         }

@@ -12,11 +12,11 @@ use serde_json::json;
 use super::commit::gives;
 use super::{Error, Ops, Seat};
 use crate::caller::{Origin, Permit, Read, Right, Write};
-use crate::propagation;
+use crate::{flusher, propagation};
 
-/// How much longer than was asked nobody must have come. A mark is in the store after five seconds, and the clocks of
-/// servers differ a little.
-const MARGIN: Duration = Duration::from_secs(60);
+/// How much longer than was asked nobody must have come: a mark has to reach the store, and the clocks of servers differ a
+/// little.
+const MARGIN: Duration = flusher::WITHIN.saturating_add(Duration::from_secs(50));
 
 /// The last use of each of a token's secrets, as far as the store has been told.
 #[derive(Clone, Debug, Default)]

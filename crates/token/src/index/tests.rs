@@ -456,3 +456,26 @@ fn a_census_counts_each_credential_where_it_would_be_refused() {
     assert_eq!(census, Census { service_tokens, ..Census::default() });
     assert!(index.size() >= 10 * size_of::<super::Entry>(), "{}", index.size());
 }
+
+#[test]
+fn parts_have_every_mark_once() {
+    let index = index();
+    let entropy = Entropy::seeded(4);
+    let ids: Vec<ClientId> = (0..1_000).map(|_| ClientId::generate(&entropy)).collect();
+    for (revision, id) in (1..).zip(&ids) {
+        apply(&index, revision, service_token(*id, index.digest_key().pair(id, "x"), false));
+    }
+    for id in &ids {
+        let Decision::Allow(verified) = admits(&index, *id, "x") else { panic!("refused") };
+        index.mark_seen(&verified, NOW);
+    }
+    let drain = |part, parts| {
+        let mut count = 0;
+        index.drain_part_seen(part, parts, &mut |_| count += 1);
+        count
+    };
+    let counts: Vec<usize> = (0..16).map(|part| drain(part, 16)).collect();
+    assert_eq!(counts.iter().sum::<usize>(), ids.len());
+    assert!(counts.iter().all(|count| (20..150).contains(count)), "{counts:?}");
+    assert_eq!(drain(0, 1), 0);
+}
