@@ -6,10 +6,11 @@ use countersign_server::ops::Initialised;
 use countersign_store::Database;
 use tokio_util::task::TaskTracker;
 
+mod connection;
 mod served;
 mod setup;
 
-pub(crate) use self::served::Connection;
+pub(crate) use self::connection::Connection;
 pub(crate) use self::setup::median;
 
 /// Runs a benchmark on a server with fresh data in a scratch directory below `target`. Its one argument is

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_token::feed::{Change, Revision};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
@@ -33,6 +34,8 @@ fn open(path: &Path) -> Result<Connection, Error> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "query_only", true)?;
+    // Otherwise a statement whose plan may depend on a value, as that of `LIMIT`, is prepared anew for each one.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     Ok(connection)
 }
@@ -57,24 +60,40 @@ impl Readers {
     /// Runs a job with a connection, on a thread that may wait. It is run to its end even if nobody waits for it any more.
     pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
-        job: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+        job: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = match tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_closed)) => return Err(sqlx::Error::PoolClosed.into()),
-            Err(_elapsed) => return Err(sqlx::Error::PoolTimedOut.into()),
-        };
+        let permit = self.permit().await?;
         let readers = Arc::clone(self);
-        let running = tokio::task::spawn_blocking(move || {
-            let idle = readers.idle().pop();
-            let mut connection = idle.map_or_else(|| open(&readers.path), Ok)?;
-            // One that has failed is not used again: the next job begins with a fresh view of the file.
-            let value = job(&mut connection)?;
-            readers.idle().push(connection);
-            drop(permit);
-            Ok(value)
-        });
-        finished(running).await
+        finished(tokio::task::spawn_blocking(move || readers.work(permit, job))).await
+    }
+
+    /// Runs a job that reads only some rows by their keys, on this thread: another one would have to be woken for it, and to
+    /// wake this one again, which takes as long as the job.
+    pub(crate) async fn run_short<T>(&self, job: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let permit = self.permit().await?;
+        self.work(permit, job)
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        match tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_closed)) => Err(sqlx::Error::PoolClosed.into()),
+            Err(_elapsed) => Err(sqlx::Error::PoolTimedOut.into()),
+        }
+    }
+
+    fn work<T>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        job: impl FnOnce(&Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let idle = self.idle().pop();
+        let connection = idle.map_or_else(|| open(&self.path), Ok)?;
+        // One that has failed is not used again: the next job begins with a fresh view of the file.
+        let value = job(&connection)?;
+        self.idle().push(connection);
+        drop(permit);
+        Ok(value)
     }
 
     /// Waits for all jobs, and closes the connections. Nothing can be run afterwards.
@@ -97,6 +116,17 @@ impl Readers {
     }
 }
 
+/// Runs a job whose statements all see the same moment, that of the first. The connection of one that failed is of no use.
+pub(crate) fn at_one_moment<T>(
+    connection: &Connection,
+    job: impl FnOnce(&Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let value = job(connection)?;
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(value)
+}
+
 /// Waits for a thread.
 async fn finished<T>(running: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
     match running.await {
@@ -110,19 +140,19 @@ async fn finished<T>(running: JoinHandle<Result<T, Error>>) -> Result<T, Error> 
 }
 
 /// As [`Store::poll`](crate::Store::poll).
-pub(crate) fn poll(connection: &mut Connection, from: Revision) -> Result<Feed, Error> {
-    // One moment for all statements: that of the first.
-    let snapshot = connection.transaction()?;
-    let head = read_head(&snapshot)?;
-    let (parts, reload) = feed::news(&head, from);
-    let mut changes = Vec::new();
-    for part in parts {
-        read(&snapshot, part, &mut |change| {
-            changes.push(change);
-            true
-        })?;
-    }
-    Ok(Feed { revision: Revision::new(head.value), changes, reload, keys: head.keys })
+pub(crate) fn poll(connection: &Connection, from: Revision) -> Result<Feed, Error> {
+    at_one_moment(connection, |snapshot| {
+        let head = read_head(snapshot)?;
+        let (parts, reload) = feed::news(&head, from);
+        let mut changes = Vec::new();
+        for part in parts {
+            read(snapshot, part, &mut |change| {
+                changes.push(change);
+                true
+            })?;
+        }
+        Ok(Feed { revision: Revision::new(head.value), changes, reload, keys: head.keys })
+    })
 }
 
 fn read_head(connection: &Connection) -> Result<Head, Error> {
@@ -171,26 +201,27 @@ pub(crate) async fn load(path: &Path, take: &mut (dyn FnMut(Change) + Send)) -> 
 
 /// Ends early, with any outcome, when nobody takes the changes any more.
 fn read_everything(path: &Path, sender: &mpsc::Sender<Vec<Change>>) -> Result<Revision, Error> {
-    let mut connection = open(path)?;
-    let snapshot = connection.transaction()?;
-    let head = read_head(&snapshot)?;
-    let mut changes = Vec::with_capacity(CHANGES_AT_ONCE);
-    let mut give = |change: Change| {
-        changes.push(change);
-        if changes.len() == CHANGES_AT_ONCE {
-            let full = std::mem::replace(&mut changes, Vec::with_capacity(CHANGES_AT_ONCE));
-            return sender.blocking_send(full).is_ok();
+    let connection = open(path)?;
+    at_one_moment(&connection, |snapshot| {
+        let head = read_head(snapshot)?;
+        let mut changes = Vec::with_capacity(CHANGES_AT_ONCE);
+        let mut give = |change: Change| {
+            changes.push(change);
+            if changes.len() == CHANGES_AT_ONCE {
+                let full = std::mem::replace(&mut changes, Vec::with_capacity(CHANGES_AT_ONCE));
+                return sender.blocking_send(full).is_ok();
+            }
+            true
+        };
+        for part in EVERYTHING {
+            if !read(snapshot, part, &mut give)? {
+                return Err(Error::Stopped);
+            }
         }
-        true
-    };
-    for part in EVERYTHING {
-        if !read(&snapshot, part, &mut give)? {
-            return Err(Error::Stopped);
-        }
-    }
-    // Nobody waits for more, if nobody takes these.
-    drop(sender.blocking_send(changes));
-    Ok(Revision::new(head.value))
+        // Nobody waits for more, if nobody takes these.
+        drop(sender.blocking_send(changes));
+        Ok(Revision::new(head.value))
+    })
 }
 
 #[cfg(test)]

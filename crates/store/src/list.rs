@@ -115,6 +115,11 @@ impl ListColumn {
     }
 }
 
+/// How many rows by their keys are soon read, and how many passed over in the index: from a cold disk that is some dozen of
+/// its pages.
+const SHORT_MAX: u32 = 100;
+const PASSED_OVER_MAX: u64 = 512;
+
 /// What a list is made of.
 pub(crate) struct Source<'s, T> {
     pub(crate) table: &'s str,
@@ -158,11 +163,21 @@ impl Store {
     pub(crate) async fn list<T: Send + 'static>(
         &self,
         source: &Source<'_, T>,
-        values: Vec<Value>,
+        mut values: Vec<Value>,
         order: &str,
         page: Page,
     ) -> Result<Listed<T>, Error> {
-        self.list_part(source, values, String::new(), order, page).await
+        let Source { table, columns, living, read, .. } = *source;
+        let total = source.total(&values);
+        let (limit, offset) = page.bounds();
+        values.extend([limit.into(), offset.into()]);
+        let (limit, offset) = (values.len() - 1, values.len());
+        // What is passed over is looked at in the index alone, or sorted without the columns that nobody wants.
+        let sql = format!(
+            "SELECT {columns} FROM {table} WHERE id IN \
+             (SELECT id{living} ORDER BY {order} LIMIT ${limit} OFFSET ${offset}) ORDER BY {order}"
+        );
+        self.select_listed(Select { sql, values }, read, total, Some(page), false).await
     }
 
     /// Reads a part of a list in the order of its ids: what comes after the id `after` (empty for all), without the first
@@ -170,37 +185,28 @@ impl Store {
     pub(crate) async fn list_after<T: Send + 'static>(
         &self,
         source: &Source<'_, T>,
-        values: Vec<Value>,
-        after: String,
-        page: Page,
-    ) -> Result<Listed<T>, Error> {
-        self.list_part(source, values, after, "id", page).await
-    }
-
-    async fn list_part<T: Send + 'static>(
-        &self,
-        source: &Source<'_, T>,
         mut values: Vec<Value>,
         after: String,
-        order: &str,
         page: Page,
     ) -> Result<Listed<T>, Error> {
-        let Source { table, columns, living, read, .. } = *source;
+        let Source { columns, living, read, .. } = *source;
         let total = source.total(&values);
         let is_from_start = after.is_empty();
         let mut place = |value: Value| {
             values.push(value);
             values.len()
         };
-        let condition = if is_from_start { String::new() } else { format!(" AND id > ${}", place(after.into())) };
+        let mut begin = if is_from_start { String::new() } else { format!(" AND id > ${}", place(after.into())) };
         let (limit, offset) = page.bounds();
-        let (limit, offset) = (place(limit.into()), place(offset.into()));
-        // What is passed over is looked at in the index alone, or sorted without the columns that nobody wants.
-        let sql = format!(
-            "SELECT {columns} FROM {table} WHERE id IN \
-             (SELECT id{living}{condition} ORDER BY {order} LIMIT ${limit} OFFSET ${offset}) ORDER BY {order}"
-        );
-        self.select_listed(Select { sql, values }, read, total, is_from_start.then_some(page)).await
+        if offset > 0 {
+            // What is passed over is looked at in the index alone. Past the end there is no id, and nothing is after it.
+            let last = place((offset - 1).into());
+            begin = format!(" AND id > (SELECT id{living}{begin} ORDER BY id LIMIT 1 OFFSET ${last})");
+        }
+        let sql = format!("SELECT {columns}{living}{begin} ORDER BY id LIMIT ${}", place(limit.into()));
+        // Where the total is kept, no row is looked at that is not in the list.
+        let is_short = source.total.is_some() && page.limit <= SHORT_MAX && page.offset <= PASSED_OVER_MAX;
+        self.select_listed(Select { sql, values }, read, total, is_from_start.then_some(page), is_short).await
     }
 }
 

@@ -6,6 +6,7 @@ use rusqlite::types::{ToSql, ToSqlOutput};
 use sqlx::AnyConnection;
 
 use crate::Page;
+use crate::embedded::at_one_moment;
 use crate::error::Error;
 use crate::list::Listed;
 use crate::row::{Columns, Row};
@@ -111,25 +112,28 @@ impl Store {
     }
 
     /// Reads rows, and how long their list is, both of one moment. `page` says which rows of the list they are, where that
-    /// is known: the last ones say by themselves how many there are.
+    /// is known: the last ones say by themselves how many there are. `is_short` says that no more is looked at than some
+    /// rows by their keys.
     pub(crate) async fn select_listed<T: Send + 'static>(
         &self,
         rows: Select,
         read: Read<T>,
         total: Select,
         page: Option<Page>,
+        is_short: bool,
     ) -> Result<Listed<T>, Error> {
         if let Some(readers) = self.embedded() {
-            let reading = readers.run(move |connection| {
-                let snapshot = connection.transaction()?;
-                let rows = rows.fetch_embedded(&snapshot, read)?;
-                let total = match end(page, rows.len()) {
-                    Some(total) => total,
-                    None => only(&total.fetch_embedded(&snapshot, read_total)?),
-                };
-                Ok(Listed { rows, total })
-            });
-            return self.counting(reading.await);
+            let job = move |connection: &Connection| {
+                at_one_moment(connection, |connection| {
+                    let rows = rows.fetch_embedded(connection, read)?;
+                    let total = match end(page, rows.len()) {
+                        Some(total) => total,
+                        None => only(&total.fetch_embedded(connection, read_total)?),
+                    };
+                    Ok(Listed { rows, total })
+                })
+            };
+            return self.counting(if is_short { readers.run_short(job).await } else { readers.run(job).await });
         }
         let mut snapshot = self.snapshot().await?;
         let rows = rows.fetch(&mut snapshot, read).await?;
