@@ -249,6 +249,16 @@ impl Index {
         self.seen(row::key_of_client(client_id))
     }
 
+    /// Starts to bring into the processor's cache what [`last_seen`](Self::last_seen) looks at, and waits for none of it.
+    pub fn warm<'c>(&self, client_ids: impl IntoIterator<Item = &'c ClientId>) {
+        for client_id in client_ids {
+            let hash = self.hasher.hash(row::key_of_client(client_id));
+            if let Some(table) = self.shards.read(hash).table() {
+                table.warm(hash);
+            }
+        }
+    }
+
     /// When a bearer with this digest was last admitted, in whole seconds; `None` if it never was, or is unknown.
     pub fn last_used(&self, digest: &Digest) -> Option<Timestamp> {
         self.seen(row::key_of_bearer(digest))

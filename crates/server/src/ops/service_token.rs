@@ -216,6 +216,9 @@ impl Ops {
             }
             _ => read(None, page).await?,
         };
+        if let Some(index) = self.seat.index() {
+            index.warm(rows.iter().map(|token| &token.client_id));
+        }
         Ok(ServiceTokens { tokens: rows.into_iter().map(|token| self.seat.with_last_seen(token)).collect(), total })
     }
 
