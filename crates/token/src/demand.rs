@@ -156,6 +156,7 @@ impl Demand {
         plain || self.details_meet(index, candidate)
     }
 
+    #[inline(never)]
     fn details_meet(&self, index: &Index, candidate: &Candidate) -> bool {
         let words = &candidate.words;
         let is_service_token = words.state.kind() == EntryKind::Service;

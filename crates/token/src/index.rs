@@ -450,8 +450,13 @@ impl Index {
     fn look<T>(&self, handle: Handle, ticket: Ticket, look: impl Fn(View<'_>) -> T) -> Option<T> {
         match self.records.read(handle.number, ticket, |view| view.map(&look)) {
             Some(found) => found,
-            None => self.look_up(handle, |_, _, view| look(view)),
+            None => self.look_again(handle, look),
         }
+    }
+
+    #[cold]
+    fn look_again<T>(&self, handle: Handle, look: impl Fn(View<'_>) -> T) -> Option<T> {
+        self.look_up(handle, |_, _, view| look(view))
     }
 
     /// The same of the content that it has now, and what finds it, and the number of its account.
