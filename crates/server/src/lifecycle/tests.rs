@@ -118,11 +118,15 @@ fn parse(answer: &str) -> (u16, String) {
 }
 
 fn create(made: &Initialised) -> String {
-    let body = r#"{"name":"ci"}"#;
+    let path = format!("/client/v4/accounts/{}/access/service_tokens", made.account.id);
+    call(made, "POST", &path, r#"{"name":"ci"}"#)
+}
+
+/// A request of the first user's.
+fn call(made: &Initialised, method: &str, path: &str, body: &str) -> String {
     format!(
-        "POST /client/v4/accounts/{}/access/service_tokens HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
-         Authorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        made.account.id,
+        "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         made.api_token.expose(),
         body.len()
     )
@@ -189,6 +193,33 @@ async fn a_token_is_good_at_once_and_seen_after_the_end() {
     // And it starts again, and still knows the token.
     let serving = home.serve().await;
     assert_eq!(serving.ask("gate", &verify).await.0, 200);
+    serving.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_wished_of_a_rotation_is_done_by_whichever_server_runs() {
+    let (home, made) = Home::new().await;
+    let serving = home.serve().await;
+    let manage = async |serving: &Serving, method: &str, path: &str, body: &str| {
+        let (status, body) = serving.ask("management", &call(&made, method, path, body)).await;
+        assert!((200..300).contains(&status), "{status} {body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let tokens = format!("/client/v4/accounts/{}/access/service_tokens", made.account.id);
+    let id = manage(&serving, "POST", &tokens, r#"{"name":"ci"}"#).await["result"]["id"].as_str().unwrap().to_owned();
+    let grace = r#"{"previous_client_secret_expires_at":"2999-01-01T00:00:00Z"}"#;
+    manage(&serving, "PUT", &format!("{tokens}/{id}"), r#"{"duration":"forever"}"#).await;
+    manage(&serving, "POST", &format!("{tokens}/{id}/rotate"), grace).await;
+    let rotation = format!("/admin/v1/accounts/{}/service_tokens/{id}/rotation", made.account.id);
+    let told = manage(&serving, "PUT", &rotation, r#"{"finish_when_quiet":"1h"}"#).await;
+    assert!(told["previous_secret"].is_object(), "{told}");
+    serving.end().await.unwrap();
+
+    let later = Clock::System.now().saturating_add_micros(2 * 3_600_000_000);
+    let later = Clock::Manual(countersign_token::time::ManualClock::new(later));
+    let serving = Serving::of(Server::start(&home.settings, later, home.entropy.clone()).await.unwrap());
+    let ended = async { while !manage(&serving, "GET", &rotation, "").await["previous_secret"].is_null() {} };
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(30), ended).await.is_ok(), "it never ends");
     serving.end().await.unwrap();
 }
 

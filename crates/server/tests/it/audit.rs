@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use countersign_store::RecordedEvent;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::world::{HOUR, Issued, World, on_both};
@@ -66,6 +67,19 @@ fn every_change_leaves_one_entry() {
                 }
                 let (entry, _) = the_entry(world, async || writer.act(&format!("{path}/rotate")).await.ok()).await;
                 check(&entry, "service_token.rotate", &id);
+                // What only our own API can do.
+                let own = path.replace("/access/", "/");
+                let grace = json!({"previous_client_secret_expires_at": world.after(2 * HOUR)});
+                writer.post(&format!("{path}/rotate"), &grace).await.ok();
+                for (name, body, action) in [
+                    ("rotation", r#"{"finish_when_quiet":"1h"}"#, "service_token.finish_when_quiet"),
+                    ("rotation", r#"{"finish_when_quiet":null}"#, "service_token.finish_when_quiet"),
+                    ("allow_from", r#"{"networks":["10.0.0.0/8"]}"#, "service_token.allow_from"),
+                ] {
+                    let put = async || writer.admin(Method::PUT, &format!("{own}/{name}"), body).await.2;
+                    let (entry, _) = the_entry(world, put).await;
+                    check(&entry, action, &id);
+                }
                 let (entry, _) = the_entry(world, async || writer.act(&format!("{path}/refresh")).await.ok()).await;
                 check(&entry, "service_token.refresh", &id);
                 let (entry, _) = the_entry(world, async || writer.delete(&path).await.ok()).await;

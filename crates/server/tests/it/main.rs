@@ -21,6 +21,7 @@ mod connect;
 mod create;
 mod delete;
 mod error;
+mod feed;
 mod history;
 mod hostile;
 mod idempotency;

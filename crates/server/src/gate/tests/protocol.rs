@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
+
+use super::slowing;
 use super::world::{OPTIONS, World, get, pair};
 use crate::config::Stale;
 use crate::gate::listener;
+use crate::gate::plain::{self, End};
 use crate::lifecycle::http;
+use crate::lifecycle::stop::Stop;
 
 #[tokio::test]
 async fn any_method_asks() {
@@ -218,6 +223,59 @@ async fn a_slow_head_is_cut_off() {
     assert_eq!(client.answer().await, None, "also behind a request that was in time");
 }
 
+/// The short way ends where something else begins, and hyper goes on with the very next byte.
+#[tokio::test]
+async fn what_is_not_plain_is_read_on_where_the_plain_has_ended() {
+    let world = World::new().await;
+    let token = world.account_token();
+    let plain = get(&world.demand(), &pair(&token));
+    let posted = format!("{}hello", plain.replacen("GET", "POST", 1).replacen("Host", "Content-Length: 5\r\nHost", 1));
+    let live = "GET /livez HTTP/1.1\r\n\r\n";
+    let mut client = world.connect().await;
+    client.send([&plain, &posted, live, &plain, live, &plain].concat()).await;
+    for body in ["", "", "alive\n", "", "alive\n", ""] {
+        let answer = client.answer().await.unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (200, body));
+    }
+    // Two that come in pieces, wherever these are cut.
+    let two = [plain.as_str(), &plain].concat();
+    for cut in [plain.len() + 1, plain.len() + 3, plain.len() + 20, two.len() - 2, two.len() - 1] {
+        let mut client = world.connect().await;
+        client.send(&two[..cut]).await;
+        assert_eq!(client.answer().await.unwrap().status, 200, "{cut}");
+        client.send(&two[cut..]).await;
+        assert_eq!(client.answer().await.unwrap().status, 200, "{cut}");
+        assert_eq!(client.ask(&plain).await.status, 200, "{cut}");
+    }
+}
+
+/// Nobody is answered the short way who must be told that the connection ends.
+#[tokio::test]
+async fn what_comes_when_the_gate_stops_is_not_plain() {
+    let world = World::new().await;
+    let request = get(&world.demand(), "");
+    let (mut client, mut connection) = tokio::io::duplex(8 * 1024);
+    client.write_all(request.as_bytes()).await.unwrap();
+    let stop = Stop::default();
+    stop.request();
+    let end = plain::serve(&slowing::gate(&world, ""), None, &mut connection, &stop).await.unwrap();
+    assert!(matches!(end, End::Other(bytes) if bytes == request.as_bytes()));
+}
+
+#[tokio::test]
+async fn an_answer_has_the_second_at_which_it_was_given() {
+    let world = World::new().await;
+    let request = get(&world.demand(), "");
+    let mut client = world.connect().await;
+    for (millis, second) in [(0, "05"), (999, "05"), (1, "06"), (53_999, "59"), (1, "00")] {
+        world.advance(Duration::from_millis(millis));
+        let answer = client.ask(&request).await;
+        let minute = if second == "00" { "05" } else { "04" };
+        let date = format!("Fri, 02 Jan 2026 03:{minute}:{second} GMT");
+        assert_eq!(answer.header("date"), Some(date.as_str()));
+    }
+}
+
 /// What a client sees must not depend on whether its request was read the short way ([`crate::gate`]'s `plain`), or by
 /// hyper, which serves whoever has asked for something else before.
 #[tokio::test]
@@ -225,7 +283,8 @@ async fn both_ways_of_reading_a_request_give_one_answer() {
     let world = World::new().await;
     let token = world.account_token();
     let (demand, good) = (world.demand(), pair(&token));
-    let queries = [demand.as_str(), "", "account_id=x", &format!("{demand}&header=X-Own"), "a=%zz", "a|b", "\u{e9}"];
+    let (own_header, fragment) = (format!("{demand}&header=X-Own"), format!("{demand}#part"));
+    let queries = [demand.as_str(), "", "account_id=x", &own_header, &fragment, "a=%zz", "a|b", "\u{e9}"];
     let wrong = good.replace("csec_", "csec-");
     let own =
         format!("X-Own: {{\"cf-access-client-id\":\"{}\",\"cf-access-client-secret\":\"x\"}}\r\n", token.client_id);
