@@ -68,7 +68,7 @@ impl Readers {
     }
 
     /// Runs a job that reads only some rows by their keys, on this thread: another one would have to be woken for it, and to
-    /// wake this one again, which takes as long as the job.
+    /// wake this one again, which takes a good part of the time of such a job.
     pub(crate) async fn run_short<T>(&self, job: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         let permit = self.permit().await?;
         self.work(permit, job)
@@ -270,9 +270,13 @@ mod tests {
         drop(Connection::open(&path).unwrap());
         let readers = Readers::new(path, 2);
         assert_eq!(one(Arc::clone(&readers)).await.unwrap(), 1);
+        assert_eq!(readers.run_short(|_| Ok(2)).await.unwrap(), 2);
+        assert_eq!(readers.idle().len(), 1, "a connection is used again, on whichever thread");
         readers.close().await;
         assert!(readers.idle().is_empty());
         let error = one(Arc::clone(&readers)).await.expect_err("it is closed");
+        assert_eq!(error.kind(), "unavailable");
+        let error = readers.run_short(|_| Ok(2)).await.expect_err("it is closed");
         assert_eq!(error.kind(), "unavailable");
         readers.close().await;
     }
