@@ -16,8 +16,8 @@ use crate::logging;
 use crate::output::{Output, Style};
 
 const EXAMPLES: &str = "\
-Nothing is changed, and servers may run. Each line is ok, a warning or a problem, with what to do about
-it. With a problem, the exit status is 1. Give the flags and the file that `serve` gets.
+Nothing is changed, and servers may run. Each line is ok, a warning or a problem, with what to do
+about it. With a problem, the exit status is 1. Give the flags and the file that `serve` gets.
 
 Examples:
   countersign doctor --data-dir /var/lib/countersign

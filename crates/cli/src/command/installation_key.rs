@@ -22,11 +22,11 @@ const EXAMPLES: &str = "\
 Nothing is refused and nothing is restarted meanwhile. One after the other:
 
 Examples:
-  countersign installation-key prepare    makes the next key, beside the one in the key file
-                                          (copy the file to the other servers' machines)
-  countersign installation-key rotate     makes it the current one
-  countersign installation-key status     shows what still stands under the key before
-  countersign installation-key finish     ends the key before
+  countersign installation-key prepare    # makes the next key, beside the one in the key file
+                                          # (copy the file to the other servers' machines)
+  countersign installation-key rotate     # makes it the current one
+  countersign installation-key status     # shows what still stands under the key before
+  countersign installation-key finish     # ends the key before
 
 docs/key-rotation.md says what this protects from, and what not.";
 
@@ -52,7 +52,8 @@ Examples:
     },
     /// Make the next key, and put it into the key file beside the current one
     #[command(after_help = "\
-Where the key comes from the environment, put both into the variable first, with a space between them.
+Where the key comes from the environment, put both into the variable first, with a space between
+them.
 
 Examples:
   countersign installation-key prepare
@@ -81,8 +82,8 @@ Examples:
     },
     /// End the key before, and take it out of the key file
     #[command(after_help = "\
-It is refused while something still depends on the key before, unless --void-the-rest says that it is
-to be void.
+It is refused while something still depends on the key before, unless --void-the-rest says that it
+is to be void.
 
 Examples:
   countersign installation-key finish

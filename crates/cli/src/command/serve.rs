@@ -17,7 +17,8 @@ SIGHUP reads the certificates and the log level again. SIGTERM and SIGINT let th
 Examples:
   countersign serve --data-dir /var/lib/countersign
   countersign serve --config /etc/countersign.toml --log-format json
-  countersign serve --listen 0.0.0.0:8787 --tls-certificate fullchain.pem --tls-key key.pem --gate-unix /run/countersign/gate.sock
+  countersign serve --listen 0.0.0.0:8787 --tls-certificate fullchain.pem --tls-key key.pem \\
+      --gate-unix /run/countersign/gate.sock
   COUNTERSIGN_DATABASE_URL=postgres://countersign@db/countersign countersign serve";
 
 /// What a server is told.

@@ -11,9 +11,9 @@ use crate::logging;
 use crate::output::{Output, Table};
 
 const EXAMPLES: &str = "\
-Nothing is opened and nothing is changed. A mistake names its file, line and key, or its variable, and
-ends with 1. Otherwise each key is shown with its value and where that comes from. Passwords are cut
-out.
+Nothing is opened and nothing is changed. A mistake names its file, line and key, or its variable,
+and ends with 1. Otherwise each key is shown with its value and where that comes from. Passwords are
+cut out.
 
 Examples:
   countersign validate-config /etc/countersign.toml

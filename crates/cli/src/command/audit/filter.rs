@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::bail;
 use clap::Args;
 use countersign_server::caller::Caller;
-use countersign_server::ops::Ops;
+use countersign_server::ops::{self, Ops};
 use countersign_server::store::{AuditFilter, Network};
 use countersign_server::token::id::AccountId;
 use countersign_server::token::time::{Clock, Timestamp};
@@ -79,11 +79,13 @@ impl Which {
     /// The filter that the flags describe. An address of a user is looked up.
     pub(super) async fn filter(self, ops: &Ops) -> anyhow::Result<AuditFilter> {
         let actor_id = match self.actor {
-            Some(email) if email.contains('@') => {
-                let user = ops.find_user_by_email(&Caller::Operator, &email).await;
-                let user = user.with_context(|| format!("no user has the address {email}"))?;
-                Some(user.id.to_string())
-            }
+            Some(email) if email.contains('@') => match ops.find_user_by_email(&Caller::Operator, &email).await {
+                Ok(user) => Some(user.id.to_string()),
+                Err(ops::Error::NotFound) => {
+                    bail!("no user has the address {email}: `countersign user list` shows those there are")
+                }
+                Err(error) => return Err(error.into()),
+            },
             id => id,
         };
         let now = Clock::System.now();

@@ -6,13 +6,14 @@ use countersign_client::admin::AllowFrom;
 use super::{Call, One, explain_own};
 
 const EXAMPLES: &str = "\
-Without networks it shows those that are set. A list takes the place of the one before. Whoever comes
-from elsewhere is refused everywhere when the command returns; the gate learns from your proxies where
-a request came from: name them with --trusted-proxies.
+Without networks it shows those that are set. A list takes the place of the one before. Whoever
+comes from elsewhere is refused everywhere when the command returns. The gate learns from your
+proxies where a request came from: name them with --trusted-proxies.
 
 Examples:
   countersign service-token allow-from 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b
-  countersign service-token allow-from 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b 203.0.113.0/24 2001:db8::7
+  countersign service-token allow-from 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b \\
+      203.0.113.0/24 2001:db8::7
   countersign service-token allow-from 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --anywhere";
 
 #[derive(Args)]

@@ -107,7 +107,9 @@ impl Verdict {
             return Self { may_end: has_been_quiet, words };
         }
         let blind = "Programs that verify by themselves may have admitted it, and tell nobody: ask those who run them.";
-        Self { may_end: false, words: format!("{words} {blind}") }
+        let held =
+            if rotation.finish_when_quiet.is_some() { " As long as one runs, it ends at its time only." } else { "" };
+        Self { may_end: false, words: format!("{words} {blind}{held}") }
     }
 }
 
