@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::ticks::Ticks;
-use crate::visitor::{SHELVES, Visitors};
+use crate::visitor::Visitors;
 
 /// Marks reach the store within 5 s; one is left for the write itself.
 const EVERY: Duration = Duration::from_secs(4);
@@ -20,12 +20,11 @@ const EVERY: Duration = Duration::from_secs(4);
 /// say again and again of the same tokens that they are in use.
 const MANY: usize = 4096;
 
-/// Of how many parts one is written at a time when there are many, so that a mark reaches the store within
-/// [`WITHIN`]. As many as visitors have shelves, since those are taken whole.
-const PARTS: usize = SHELVES;
+/// Of how many parts one is written at a time when there are many, so that each mark reaches the store within [`WITHIN`].
+const PARTS: usize = 12;
 
 /// Within how much time a mark is in the store, however many there are.
-pub(crate) const WITHIN: Duration = Duration::from_secs(70);
+pub(crate) const WITHIN: Duration = Duration::from_secs(55);
 
 /// How many marks go into one write, so that the writer is never held for long.
 const BATCH: usize = 2048;
@@ -167,7 +166,7 @@ mod tests {
         parts.sort_unstable();
         assert_eq!(parts, (0..PARTS).collect::<Vec<_>>());
         assert!(shares.iter().all(|share| share.parts == PARTS));
-        assert!(EVERY * u32::try_from(PARTS).unwrap() < WITHIN);
+        assert!(EVERY * u32::try_from(PARTS).unwrap() < WITHIN, "and a while for the write itself");
 
         let last = *shares.last().unwrap();
         assert_eq!(last.after(MANY / PARTS + 1).parts, PARTS, "still many");

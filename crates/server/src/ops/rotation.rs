@@ -16,7 +16,7 @@ use crate::{flusher, propagation};
 
 /// How much longer than was asked nobody must have come: a mark has to reach the store, and the clocks of servers differ a
 /// little.
-const MARGIN: Duration = flusher::WITHIN.saturating_add(Duration::from_secs(50));
+const MARGIN: Duration = flusher::WITHIN.saturating_add(Duration::from_secs(5));
 
 /// The last use of each of a token's secrets, as far as the store has been told.
 #[derive(Clone, Debug, Default)]
