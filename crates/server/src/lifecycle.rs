@@ -187,9 +187,10 @@ impl Server {
         };
 
         let credentials = store.count_credentials().await?;
-        memory::make_room_for(credentials);
         let capacity = usize::try_from(credentials).unwrap_or(usize::MAX);
-        let index = Arc::new(Index::with_capacity(store.keys().current().digest_key(), &entropy, capacity));
+        let index = memory::making_room_for(credentials, || {
+            Arc::new(Index::with_capacity(store.keys().current().digest_key(), &entropy, capacity))
+        });
         let freshness = Arc::new(Freshness::new(clock.boot()));
         let pages = Arc::new(Pages::default());
         let witness = Witness::new(store.clone(), clock.clone(), &settings.audit)?;

@@ -30,11 +30,16 @@ fn is_without() -> bool {
     transparent_huge_pages_are_disabled() == Ok(true)
 }
 
-/// Takes that back, for memory that is asked for from now on, where the index will be large.
-pub(super) fn make_room_for(credentials: u64) {
-    if credentials >= MANY {
-        let _ = disable_transparent_huge_pages(false);
+/// Makes an index with room for so many credentials: with huge pages where it will be large. Its tables are written as
+/// they are made. What comes later is in no such order, and would leave a tenth of them empty.
+pub(super) fn making_room_for<T>(credentials: u64, make: impl FnOnce() -> T) -> T {
+    if credentials < MANY {
+        return make();
     }
+    let _ = disable_transparent_huge_pages(false);
+    let made = make();
+    let _ = disable_transparent_huge_pages(true);
+    made
 }
 
 #[cfg(test)]
@@ -45,8 +50,8 @@ mod tests {
     fn only_a_large_index_gets_huge_pages() {
         disable_transparent_huge_pages(true).unwrap();
         let check = |credentials, disabled| {
-            make_room_for(credentials);
-            assert_eq!(is_without(), disabled, "{credentials}");
+            assert_eq!(making_room_for(credentials, is_without), disabled, "{credentials}");
+            assert!(is_without(), "{credentials}");
         };
         check(0, true);
         check(MANY - 1, true);
