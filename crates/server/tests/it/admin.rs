@@ -59,8 +59,11 @@ fn a_token_is_shown_with_everything_but_its_secret() {
         let end = world.after(HOUR);
         let rotate = json!({"previous_client_secret_expires_at": end});
         world.writer().post(&format!("{}/rotate", token.path), &rotate).await.ok();
+        // The token's own last use is known here at once, that of a secret once it is written down.
         let shown = get(&world.owner_key(), &path).await;
         assert_eq!(shown["last_seen_at"], world.after(Duration::ZERO));
+        get(&world.owner_key(), &format!("{path}/rotation")).await;
+        let shown = get(&world.owner_key(), &path).await;
         assert_eq!(shown["current_secret"], unused(2));
         let previous = &shown["previous_secret"];
         assert_eq!(
