@@ -91,9 +91,10 @@ class Authentication(Case):
             self.assertEqual(self.raw(bearer, typed, method="POST", path="/api_token", body=scoped), (200, None))
 
     async def test_a_body_that_is_too_long(self):
-        # Announced and not sent: whoever sends it all may meet a closed connection instead of the answer.
-        headers = (("Authorization", f"Bearer {self.account_token}"), ("Content-Length", str((1 << 20) + 1)))
-        answer = self.raw(*headers, method="POST", path="/api_token", port=urllib.parse.urlsplit(LIVE.management).port)
+        # It is read all the same, as most clients look for an answer only after they have sent everything.
+        bearer = ("Authorization", f"Bearer {self.account_token}")
+        port = urllib.parse.urlsplit(LIVE.management).port
+        answer = self.raw(bearer, method="POST", path="/api_token", body=b" " * ((1 << 20) + 1), port=port)
         self.assertEqual(answer, (413, "bad_request"))
 
     async def test_what_a_scoped_token_may(self):
