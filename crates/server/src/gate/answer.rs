@@ -52,7 +52,11 @@ pub(super) struct Reply {
 
 impl Reply {
     fn new(status: StatusCode) -> Self {
-        let mut reply = Self { status, fields: String::with_capacity(FIELDS_ROOM), body: Bytes::new() };
+        Self::with_room(status, FIELDS_ROOM)
+    }
+
+    fn with_room(status: StatusCode, room: usize) -> Self {
+        let mut reply = Self { status, fields: String::with_capacity(room), body: Bytes::new() };
         reply.add(CACHE_CONTROL.as_str(), "no-store");
         reply
     }
@@ -119,7 +123,8 @@ fn allowed(gate: &Gate, verified: &Verified, assertion: Option<Arc<str>>) -> Rep
         // Deleted since it was verified.
         return refused(Refusal::Credential(Reason::Invalid));
     };
-    let mut reply = Reply::new(StatusCode::OK);
+    let room = FIELDS_ROOM + assertion.as_deref().map_or(0, str::len);
+    let mut reply = Reply::with_room(StatusCode::OK, room);
     match &detail {
         Detail::ServiceToken { id, owner, client_id, name } => {
             reply.add(KIND, SERVICE_TOKEN);
